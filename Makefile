@@ -37,11 +37,12 @@ test-more: $(DEV) ## Test what is around it: drills, documentation, examples, pa
 svix-clients: $(DEV) ## Let Svix's clients for JavaScript and Go, and its command line, call the API, where npm, go and svix are installed
 	@SVIX_CLIENTS=1 $(BIN)/python -m pytest tests/api/test_svix_other_clients.py $(ARGS)
 
-check: $(DEV) ## Check format, lint, types and imports
+check: $(DEV) ## Check format, lint, types, imports and sizes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.sizes --check
 
 format: $(DEV) ## Format the code and apply the safe lint fixes
 	$(BIN)/ruff check --fix .

@@ -17,8 +17,7 @@ from hookkeeper.temporal.server.readiness import server_time
 from hookkeeper.temporal.workers.serve import ServedQueue, serve
 from workflows.event import EventWorkflow
 from workflows.incident import IncidentWorkflow
-from workflows.probe import ProbeWorkflow
-from workflows.recovery import BulkWorkflow, RecoveryWorkflow, TenantDeletionWorkflow
+from workflows.recovery import RecoveryWorkflow
 from workflows.release import ReleaseWorkflow
 from workflows.scheduled_event import ScheduledEventWorkflow
 from workflows.shared_run import SharedRunWorkflow
@@ -29,9 +28,6 @@ WORKFLOWS: list[type] = [
     ScheduledEventWorkflow,
     ReleaseWorkflow,
     RecoveryWorkflow,
-    BulkWorkflow,
-    TenantDeletionWorkflow,
-    ProbeWorkflow,
     IncidentWorkflow,
 ]
 
@@ -41,7 +37,7 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
     """Serve all task queues until the block ends."""
     queue, slots = settings.task_queue, settings.max_concurrent_activities
     gateway = Gateway(client, queue, store.rows)
-    missing = webhook_runs(client, store, settings, gateway).start_missing
+    missing = webhook_runs(store, settings, gateway).start_missing
     temporal_time = partial(server_time, client, queue)
     kept = settings.retention, temporal_time, store.audit, settings.audit_retention, store.tenants
     retention = RetentionTask(store.index, *kept)

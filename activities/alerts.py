@@ -1,22 +1,20 @@
-"""Send alerts to the owner of a webhook and to the operator: a delivery has failed, or its incident has news.
+"""Send the alerts of incidents to the owner of a webhook and to the operator.
 
-Which alerts are due is decided in `hookkeeper.registry.alerts`: that of a delivery is claimed here, that of an incident
-before. The operator gets few for one tenant, which can make webhooks, let them fail and remove them as often as it
-likes. The heartbeat keeps the recipients that were reached, so that a retry after an error of one recipient does not
-alert the others again.
+Which alerts are due is decided in `hookkeeper.registry.alerts`. The operator gets few for one tenant, which can make
+webhooks, let them fail and remove them as often as it likes. The heartbeat keeps the recipients that were reached, so
+that a retry after an error of one recipient does not alert the others again.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import structlog
 from pydantic import Field
 from temporalio import activity
-from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.attempts import EventData
 from activities.memory_budget import WorkerMemory
 from activities.rendering import Renderer
 from activities.tenant_concurrency import TenantConcurrency
@@ -31,13 +29,17 @@ from hookkeeper.links import LinkBuilder
 from hookkeeper.mail.provider import MailProvider, Tags
 from hookkeeper.messages import Message
 from hookkeeper.messages.alert import Alert, AlertResult, IncidentFacts
+from hookkeeper.messages.event import LOST, Delivery
+from hookkeeper.registry.event_rows import EventSnapshot
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.services.rate_limits import RateLimits
-from hookkeeper.times import rfc3339, utc_now
+from hookkeeper.times import rfc3339
 
 NOTIFICATION_TIMEOUT = 15.0
+MAX_EXCERPT_CHARACTERS = 500
+"""Characters of the receiver's latest response in an alert."""
 MAX_RESPONSE_BYTES = 512
 MAX_FAILED_TRIES = 10
 """Tries in which a recipient could not be reached, after which an alert is given up: some five hours. Those that
@@ -59,8 +61,6 @@ class RecipientResult(NamedTuple):
 class AlertProgress(Message):
     """The heartbeat's details, from which a retry continues."""
 
-    unreported: int
-    """Failures without an alert since the last one, as the claim has counted them."""
     sent: tuple[str, ...] = ()
     given_up: tuple[str, ...] = ()
     reached: dict[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -85,7 +85,6 @@ class AlertActivities:
     def __init__(
         self,
         store: Store,
-        temporal: Client,
         provider: MailProvider,
         notifier: Notifier,
         renderer: Renderer,
@@ -95,7 +94,6 @@ class AlertActivities:
         memory: WorkerMemory,
     ) -> None:
         self._store = store
-        self._data = EventData(temporal)
         self._provider = provider
         self._notifier = notifier
         self._renderer = renderer
@@ -115,23 +113,20 @@ class AlertActivities:
         webhook = await self._store.webhooks.get(alert.webhook_id)
         if webhook is None:
             return AlertResult()
-        progress = await self._claim(alert)
-        if progress is None:
-            return AlertResult(skipped=True)
-        data = {} if alert.incident else await self._data.of_this_run()
-        with self._memory.event_data(alert.tenant, data):
-            context = self._context(alert, webhook, progress.unreported, data)
-            return await self._send_to_all(alert, webhook, progress, context)
+        progress = await self._progress(alert)
+        about = await self._store.rows.read(alert.tenant, alert.id) if alert.kind == "failed" else None
+        with self._memory.event_data(alert.tenant, about.event.data if about else {}):
+            return await self._send_to_all(alert, webhook, progress, about)
 
     async def _send_to_all(
-        self, alert: Alert, webhook: Webhook, progress: AlertProgress, context: dict[str, Any]
+        self, alert: Alert, webhook: Webhook, progress: AlertProgress, about: EventSnapshot | None
     ) -> AlertResult:
-        recipients = self._recipients(webhook)
+        recipients, context = self._recipients(webhook), _context(alert, webhook, about)
 
         async def send(name: str) -> None:
             nonlocal progress
             reached = frozenset(progress.reached.get(name, ()))
-            linked = context | {"alert": context["alert"] | self._links_for(alert, name)}
+            linked = context | {"alert": context["alert"] | self._links_for(alert, name, about)}
             result = await self._send_to(recipients[name], alert, name, linked, reached)
             metrics.ALERTS.labels(alert.kind, result.verdict).inc()
             log.info("alert", webhook=webhook.id, tenant=alert.tenant, to=name, verdict=result.verdict)
@@ -145,19 +140,12 @@ class AlertActivities:
             raise _not_reached(failed, is_last=progress.failed_tries >= MAX_FAILED_TRIES)
         return AlertResult(sent=progress.sent, given_up=progress.given_up)
 
-    async def _claim(self, alert: Alert) -> AlertProgress | None:
-        """Claim the permission to alert, once; None if this alert must not be sent."""
+    async def _progress(self, alert: Alert) -> AlertProgress:
+        """Return what earlier tries have done."""
         details = activity.info().heartbeat_details
         if details:
             return AlertProgress.model_validate(details[0])
-        unreported: int | None
-        if alert.incident:
-            unreported = alert.incident.unreported
-        else:
-            unreported = await self._store.alerts.claim(alert.webhook_id, alert.kind, alert.delivery, alert.token)
-        if unreported is None:
-            return None
-        progress = AlertProgress(unreported=unreported, given_up=await self._operators_left_out(alert))
+        progress = AlertProgress(given_up=await self._operators_left_out(alert))
         activity.heartbeat(progress)
         return progress
 
@@ -210,44 +198,56 @@ class AlertActivities:
             )
         return RecipientResult(answer.verdict)
 
-    def _context(self, alert: Alert, webhook: Webhook, unreported: int, data: Any) -> dict[str, Any]:
-        event = OutgoingEvent(alert.id, alert.type, alert.tenant, alert.timestamp, data, alert.channels)
-        return context_of(event, webhook.context) | {
-            "alert": {
-                **alert.model_dump(include={"kind", "tenant", "delivery", "channel", "target", "attempts"}),
-                "reason": webhook.disabled_reason if alert.kind == "disabled" else alert.reason,
-                "webhook": {
-                    "id": webhook.id,
-                    "name": webhook.name,
-                    "url": webhook.target,
-                    "enabled": webhook.enabled,
-                },
-                "last_outcome": alert.model_dump(include={"status_code", "error", "text"}),
-                "unreported": unreported,
-                **_facts(alert.incident or _facts_of(webhook)),
-            }
-        }
-
-    def _links_for(self, alert: Alert, name: str) -> dict[str, Any]:
+    def _links_for(self, alert: Alert, name: str, about: EventSnapshot | None) -> dict[str, Any]:
         """Return who the recipient is, and where it finds more. The Temporal web UI shows all tenants, so it is the
         operator's only.
         """
         is_operator = name.startswith(f"{OPERATOR}.")
         links, info = self._links if is_operator else self._links.for_owners(), activity.info()
-        is_about_webhook = alert.incident is not None or alert.probed
+        incident = info.workflow_id or "", info.workflow_run_id or ""
+        run = (about.row.workflow_id, about.row.run_id) if about else incident
+        is_about_webhook = alert.kind != "failed"
         return {
             "recipient": OPERATOR if is_operator else OWNER,
             "link": links.webhook_page(alert.webhook_id)
             if is_about_webhook
             else links.event_page(alert.tenant, alert.id),
-            "temporal": links.run(info.workflow_id or "", info.workflow_run_id or ""),
+            "temporal": links.run(*run),
         }
 
 
-def _facts_of(webhook: Webhook) -> IncidentFacts:
-    """Return what the alert of a delivery says of its webhook."""
-    failures = max((failure.failures for failure in webhook.failing.values()), default=0)
-    return IncidentFacts(key="", at=utc_now(), since=webhook.unhealthy_since, failures=failures)
+def _context(alert: Alert, webhook: Webhook, about: EventSnapshot | None) -> dict[str, Any]:
+    """Return the variables of templates. `about`: the event whose delivery has failed, unless it was erased."""
+    event = OutgoingEvent(alert.id, alert.type, alert.tenant, alert.timestamp, data={})
+    if about:
+        event = replace(event, timestamp=about.event.timestamp, data=about.event.data, channels=about.event.channels)
+        alert = _with_content(alert, about.state.deliveries)
+    return context_of(event, webhook.context) | {
+        "alert": {
+            **alert.model_dump(include={"kind", "tenant", "delivery", "channel", "target", "attempts", "also_failed"}),
+            "reason": webhook.disabled_reason if alert.kind == "disabled" else alert.reason,
+            "webhook": {
+                "id": webhook.id,
+                "name": webhook.name,
+                "url": webhook.target,
+                "enabled": webhook.enabled,
+            },
+            "last_outcome": alert.model_dump(include={"status_code", "error", "text"}),
+            **_facts(alert.incident),
+        }
+    }
+
+
+def _with_content(alert: Alert, deliveries: Iterable[Delivery]) -> Alert:
+    """Add what the row of the delivery says of its latest attempt, or of the email that was lost after it."""
+    for delivery in deliveries:
+        if delivery.id == alert.delivery:
+            said = [attempt.response_excerpt for attempt in delivery.attempts if attempt.number == alert.attempts]
+            lost = [each for each in delivery.receipts if each.kind in LOST and LOST[each.kind] == alert.reason]
+            said += [f"{receipt.kind} for {receipt.address}: {receipt.detail}" for receipt in lost]
+            text = said[-1][:MAX_EXCERPT_CHARACTERS] if said else ""
+            return alert.model_copy(update={"target": delivery.target or alert.target, "text": text})
+    return alert
 
 
 def _facts(facts: IncidentFacts) -> dict[str, Any]:
@@ -255,6 +255,7 @@ def _facts(facts: IncidentFacts) -> dict[str, Any]:
     others = [other.model_dump() | {"since": rfc3339(other.since)} for other in facts.also_failing]
     return {
         "incident": facts.key,
+        "unreported": facts.unreported,
         "at": rfc3339(facts.at),
         "failing_since": _time(facts.since),
         "failures": facts.failures,

@@ -26,8 +26,8 @@ from hookkeeper.asyncio_tasks import stop, wait_for_all
 from hookkeeper.content.errors import ContentError
 from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts
+from hookkeeper.messages.rows import EventRow
 from hookkeeper.outcomes import Outcome
-from hookkeeper.registry.index.writing import AcceptedEvent
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import channel_of
@@ -194,11 +194,11 @@ class BatchRunner:
         elsewhere = await self._store.rows.in_other_runs(keys.values(), activity.info().workflow_id or "")
         return {number for number, key in keys.items() if key in elsewhere and await self._has_run(elsewhere[key])}
 
-    async def _has_run(self, event: AcceptedEvent) -> bool:
+    async def _has_run(self, event: EventRow) -> bool:
         if event.shared_run is not None:
             run = await find_shared_run(self._temporal, event.shared_run)
-            return run is not None and run.event(*event.key) is not None
-        return await find_own_run(self._temporal, *event.key, event.accepted_at, event.digest) is not None
+            return run is not None and run.event(*event.name) is not None
+        return await find_own_run(self._temporal, *event.name, event.accepted_at) is not None
 
     async def _work(
         self, this: BatchTry, tenants: Mapping[str, Numbers], make_attempt: MakeAttempt

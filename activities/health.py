@@ -24,7 +24,6 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import part_of
 from hookkeeper.services.incidents import Call, IncidentCalls, calls_after, time_left
-from hookkeeper.temporal.bulk.incidents import Probes
 
 PAUSES = (0.5, 1.0)
 """Seconds before each further try to record. The retry of an activity takes longer: it waits for another turn if its
@@ -64,14 +63,11 @@ class SlowWebhooks:
 
 
 class HealthRecorder:
-    def __init__(
-        self, store: Store, defaults: HealthDefaults, incidents: IncidentCalls, probes: Probes | None = None
-    ) -> None:
+    def __init__(self, store: Store, defaults: HealthDefaults, incidents: IncidentCalls) -> None:
         """`defaults` are for webhooks without settings of their own."""
         self._store = store
         self._defaults = defaults
         self._incidents = incidents
-        self._probes = probes
         self._slow = SlowWebhooks()
 
     async def record(self, tenant: str, made: Sequence[Made], before: Mapping[str, Webhook], offset: timedelta) -> None:
@@ -83,20 +79,11 @@ class HealthRecorder:
         results = list(self._results(made, before, offset))
         changes = await self._record(results) if results else ()
         for change in changes:
-            await self._follow(tenant, change)
+            _tell(tenant, change)
         now = datetime.now(UTC) + offset
         calls = calls_during(made, before, now) | calls_after(changes, before, now)
-        await self._incidents.make(tenant, calls, before)
-
-    async def _follow(self, tenant: str, change: HealthChange) -> None:
-        """Act on a change. The activity may be retried, and so is this."""
-        facts = {name: getattr(change, name) for name in ("began", "reached", "recovered")}
-        log.info("health changed", webhook=change.webhook_id, tenant=tenant, **facts)
-        if change.disabled:
-            log.warning("webhook disabled", webhook=change.webhook_id, tenant=tenant, reason=change.disabled)
-            metrics.WEBHOOKS_DISABLED.labels(change.disabled).inc()
-        if change.disabled == "failing" and self._probes:
-            await self._probes.start(tenant, change.webhook_id)
+        disabled = {change.webhook_id for change in changes if change.disabled == "failing"}
+        await self._incidents.make(tenant, calls, before, probed=disabled)
 
     async def _record(self, results: Sequence[AttemptResult]) -> Sequence[HealthChange]:
         again = activity.info().attempt > 1
@@ -159,6 +146,14 @@ class HealthRecorder:
             text=truncate(outcome.response_excerpt, MAX_TEXT),
             event_id=made.event_id,
         )
+
+
+def _tell(tenant: str, change: HealthChange) -> None:
+    facts = {name: getattr(change, name) for name in ("began", "reached", "recovered")}
+    log.info("health changed", webhook=change.webhook_id, tenant=tenant, **facts)
+    if change.disabled:
+        log.warning("webhook disabled", webhook=change.webhook_id, tenant=tenant, reason=change.disabled)
+        metrics.WEBHOOKS_DISABLED.labels(change.disabled).inc()
 
 
 def _answer(outcome: Outcome) -> Answer:

@@ -31,10 +31,10 @@ from hookkeeper.messages.bulk_work import (
     RedeliverySummary,
 )
 from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.schedules import UnknownSchedule
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
 from hookkeeper.temporal.schedules.client import Schedules
-from hookkeeper.temporal.server.error_translation import UnknownSchedule
 
 PLAN_SIZE = 200
 """Runs that are found at a time."""
@@ -180,14 +180,13 @@ class TenantActivities:
                 await self._store.tenants.remove(scope.tenant)
 
     async def _remove_schedules(self, tenant: str) -> None:
-        cursor = None
-        while True:
-            found, cursor = await self._schedules.page(tenant, PLAN_SIZE, cursor)
-            for schedule in found:
+        while left := [
+            each for each in await self._store.schedules.states((tenant, ""), PLAN_SIZE) if each.tenant == tenant
+        ]:
+            for each in left:
                 with suppress(UnknownSchedule):
-                    await self._schedules.delete(tenant, schedule.plan.id)
-            if cursor is None:
-                return
+                    await self._schedules.delete(tenant, each.id)
+                await self._schedules.apply(tenant, each.id)  # unlike a deletion, it raises if Temporal is away
 
 
 def _summary(batch: RedeliveryBatch, results: dict[str, RedeliveryResult]) -> RedeliverySummary:

@@ -12,10 +12,11 @@ from hookkeeper.messages.event import CancelledRun, EventInput, NewSiblings
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.messages.shared_run import HandOver
 from hookkeeper.partition import parts_of
-from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.registry.store import Store
+from hookkeeper.services.incidents import IncidentCalls
 from hookkeeper.temporal.events.event_start import start_run
 from hookkeeper.temporal.events.lines import LineCalls
-from hookkeeper.temporal.events.run_state import accepted_at_of, digest_of, find_run, input_of
+from hookkeeper.temporal.events.run_state import accepted_at_of, find_run, input_of
 from hookkeeper.temporal.server.visibility import read_all
 
 log = structlog.get_logger("hookkeeper.events")
@@ -27,21 +28,38 @@ class RunActivities:
     """
 
     def __init__(
-        self, temporal: Client, rows: EventRows, calls: LineCalls, concurrency: TenantConcurrency, memory: WorkerMemory
+        self,
+        temporal: Client,
+        store: Store,
+        lines: LineCalls,
+        incidents: IncidentCalls,
+        concurrency: TenantConcurrency,
+        memory: WorkerMemory,
     ) -> None:
         self._temporal = temporal
-        self._rows = rows
-        self._calls = calls
+        self._store = store
+        self._lines = lines
+        self._incidents = incidents
         self._concurrency = concurrency
         self._memory = memory
 
     @activity.defn
     async def record(self, reports: tuple[RunReport, ...]) -> None:
-        """Write what runs have decided to the rows of their events, and call the runs whose turn has come by that.
+        """Write what runs have decided to the rows of their events. Call the runs whose turn has come by that, and the
+        incidents of webhooks whose deliveries have failed.
 
         Idempotent: the latest report counts.
         """
-        await self._calls.call(await self._rows.write(reports))
+        await self._lines.call(await self._store.rows.write(reports))
+        failed = {
+            delivery.webhook_id
+            for report in reports
+            for delivery in report.deliveries
+            if delivery.alerts and delivery.status == "failed"
+        }
+        if failed:
+            for webhook_id, tenant in (await self._store.alerts.noted(failed)).items():
+                await self._incidents.make(tenant, {webhook_id: None}, {})
         for report in reports:
             tracing.end_run(report)
 
@@ -72,13 +90,13 @@ class RunActivities:
 
     @activity.defn
     async def is_in_open_run(self, event: HandOver) -> bool:
-        """Return whether the run with the event's workflow id has the same event: one with the same content.
+        """Return whether the run with the event's workflow id has this event, not an earlier one with its id.
 
         The registry recognises an id by the event's row. If the row is lost, a second event with the id may be accepted
         while the run of the first one is open. A shared run asks that before it lets an event continue in its own run.
         """
         run = await find_run(self._temporal, ids.workflow_id(event.tenant, event.event_id))
-        if run is not None and await digest_of(run) == event.digest:
+        if run is not None and await accepted_at_of(run) >= event.accepted_at:
             return True
         metrics.ID_CLASHES.inc()
         log.warning("two open events have one id", tenant=event.tenant, event_id=event.event_id)

@@ -6,12 +6,12 @@ import structlog
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 
-from hookkeeper.messages.event import EventInput, Turn, TurnRequest
+from hookkeeper.messages.event import Turn, TurnRequest
 from hookkeeper.policy import OrderPolicy
-from hookkeeper.registry.index.lines import Head, Lines
+from hookkeeper.registry.index.lines import Lines
+from hookkeeper.temporal.events.event_runs import EventRuns
 from hookkeeper.temporal.events.lines import LineCalls, stuck_since
-from hookkeeper.temporal.events.run_repair import RunRepair
-from hookkeeper.temporal.events.run_state import handle_of, input_of, task_failure
+from hookkeeper.temporal.events.run_state import task_failure
 from hookkeeper.times import utc_now
 
 log = structlog.get_logger("hookkeeper.lines")
@@ -24,11 +24,11 @@ DEADLOCK = "TMPRL1101"
 class TurnActivities:
     """Raises RegistryUnavailable, and Temporal's `RPCError`: internal errors, which are retried."""
 
-    def __init__(self, client: Client, lines: Lines, calls: LineCalls, repair: RunRepair) -> None:
+    def __init__(self, client: Client, lines: Lines, calls: LineCalls, runs: EventRuns) -> None:
         self._client = client
         self._lines = lines
         self._calls = calls
-        self._repair = repair
+        self._runs = runs
 
     @activity.defn
     async def ask_turn(self, request: TurnRequest) -> Turn:
@@ -49,24 +49,16 @@ class TurnActivities:
     async def _has_gone(self, request: TurnRequest, policy: OrderPolicy | None) -> bool:
         """Check the first delivery of the line; return whether it is not in the way any more."""
         head = await self._lines.head(request.webhook_id, request.line)
-        if head is None or head.key.accepted_at > utc_now() - STARTED_AFTER:
+        if head is None or head.accepted_at > utc_now() - STARTED_AFTER:
             return head is None
         run = await self._calls.run_of(head)
         if not _is_open(run):
-            await self._repair.repair_now(head.key.tenant, head.key.event_id)
+            await self._runs.repair(head.tenant, head.event_id)
             run = await self._calls.run_of(head)  # one that was lost is started again
-        is_in_the_way = run and _is_open(run) and await self._has(run, head)
-        if run and is_in_the_way and not await self._is_failing(request.webhook_id, run, policy):
+        if run and _is_open(run) and not await self._is_failing(request.webhook_id, run, policy):
             return False
-        await self._lines.leave(request.webhook_id, head)  # also if what has ended cannot be read
+        await self._lines.leave(head)
         return True
-
-    async def _has(self, run: WorkflowExecutionDescription, head: Head) -> bool:
-        """Return whether the run has the delivery. Its row may be of a start that failed, for other webhooks."""
-        if head.is_recorded:
-            return True
-        event = await input_of(self._client, handle_of(self._client, run), EventInput)
-        return any(delivery.id == head.delivery for delivery in event.deliveries)
 
     async def _is_failing(self, webhook_id: str, run: WorkflowExecutionDescription, policy: OrderPolicy | None) -> bool:
         """Report a stuck run; return whether its code fails, and the policy is `skip`: the others pass it."""

@@ -38,11 +38,10 @@ from hookkeeper.services.operator_settings import mail_provider, operator_alerts
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.services.webhook_runs import WebhookRuns
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.bulk.incidents import Probes
 from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
 from hookkeeper.temporal.bulk.releases import HeldDeliveries
 from hookkeeper.temporal.events.gateway import Gateway
-from hookkeeper.temporal.events.run_repair import RunRepair
+from hookkeeper.temporal.schedules.client import Schedules
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +94,20 @@ async def open_activities(temporal: Client, store: Store, settings: Settings) ->
         yield _activities(temporal, store, settings, clients)
 
 
-def webhook_runs(temporal: Client, store: Store, settings: Settings, gateway: Gateway) -> WebhookRuns:
+def webhook_runs(store: Store, settings: Settings, gateway: Gateway) -> WebhookRuns:
     """Make what starts the runs of webhooks that are missing."""
-    calls = IncidentCalls(gateway.incidents, always_alert=operator_alerts(settings) is not None)
-    return WebhookRuns(store, gateway.releases, calls, _probes(temporal, settings), settings.disable_after)
+    calls = _incident_calls(gateway, settings)
+    return WebhookRuns(
+        store, gateway.releases, calls, settings.disable_after, probes=settings.probe_interval is not None
+    )
 
 
-def _probes(temporal: Client, settings: Settings) -> Probes | None:
-    interval = settings.probe_interval
-    return Probes(temporal, settings.task_queue, interval) if interval else None
+def _incident_calls(gateway: Gateway, settings: Settings) -> IncidentCalls:
+    return IncidentCalls(
+        gateway.incidents,
+        always_alert=operator_alerts(settings) is not None,
+        probes=settings.probe_interval is not None,
+    )
 
 
 def _activities(temporal: Client, store: Store, settings: Settings, clients: Clients) -> Activities:
@@ -112,14 +116,13 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     concurrency = TenantConcurrency(settings.max_concurrent_activities, settings.max_concurrent_per_tenant)
     memory = WorkerMemory(settings.max_bytes_in_flight, settings.render_limits.body_bytes)
     renderer = Renderer(clients.sandbox, memory, settings.render_limits)
-    interval = settings.probe_interval
-    calls = IncidentCalls(gateway.incidents, always_alert=operators is not None)
+    calls = _incident_calls(gateway, settings)
     batches = BatchRunner(
         store,
         temporal,
         concurrency,
         memory,
-        HealthRecorder(store, settings.health_defaults, calls, _probes(temporal, settings)).record,
+        HealthRecorder(store, settings.health_defaults, calls).record,
         heartbeat_delay=settings.heartbeat_delay,
         always_alert=operators is not None,
     )
@@ -139,13 +142,15 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
         EmailActivities(batches, mail, renderer).send_emails,
         NotificationActivities(batches, notifier, renderer).send_notifications,
     ]
-    alerts = AlertActivities(store, temporal, mail, notifier, renderer, links, operators, concurrency, memory)
+    alerts = AlertActivities(store, mail, notifier, renderer, links, operators, concurrency, memory)
     ingest = EventIngest(gateway, store, clients.sandbox, settings)
-    scheduled_ingest = ScheduledEventIngest(ingest, store.api_keys, settings.rate_limit)
+    scheduled_ingest = ScheduledEventIngest(ingest, store, settings.rate_limit)
     firing = ScheduledEventActivities(scheduled_ingest, gateway, concurrency)
-    turns = TurnActivities(temporal, store.rows.lines, gateway.lines, RunRepair(temporal, gateway, store))
-    runs = RunActivities(temporal, store.rows, gateway.lines, concurrency, memory)
-    probing = ProbeActivities(store, webhooks, gateway.releases, gateway.incidents, interval)
+    turns = TurnActivities(temporal, store.rows.lines, gateway.lines, gateway.runs)
+    runs = RunActivities(temporal, store, gateway.lines, calls, concurrency, memory)
+    incidents = IncidentActivities(
+        store, settings.disable_after, settings.probe_interval, always_alert=operators is not None
+    )
     return Activities(
         main=[
             *sending,
@@ -159,11 +164,10 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
         retries=[
             *sending,
             alerts.send_alert,
-            IncidentActivities(store, settings.disable_after).look_at_webhook,
+            incidents.look_at_webhook,
+            ProbeActivities(store, webhooks, gateway.releases).probe_webhook,
             firing.await_delivery,
             firing.cancel_scheduled_event,
-            probing.send_probe,
-            probing.enable_webhook,
         ],
         bulk=_bulk_activities(temporal, store, settings, gateway),
     )
@@ -172,9 +176,10 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
 def _bulk_activities(temporal: Client, store: Store, settings: Settings, gateway: Gateway) -> list[Activity]:
     concurrency = TenantConcurrency(MAX_CONCURRENT_BULK, settings.max_concurrent_per_tenant)
     release = ReleaseActivities(store, HeldDeliveries(temporal, store.index.runs_by_status), concurrency)
-    candidates = RecoveryCandidates(temporal, store.index, gateway.commands, gateway.reader, gateway.erasure)
+    candidates = RecoveryCandidates(temporal, store.index, gateway.commands, store.rows, gateway.erasure)
     recovery = RecoveryActivities(store, candidates, concurrency)
-    tenants = TenantActivities(store, candidates, gateway.schedules, concurrency)
+    schedules = Schedules(temporal, settings.task_queue, store)
+    tenants = TenantActivities(store, candidates, schedules, concurrency)
     return [
         release.find_held,
         release.release_held,

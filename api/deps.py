@@ -18,6 +18,7 @@ from hookkeeper.ids import is_webhook_id
 from hookkeeper.links import DEFAULT_TENANT, LinkBuilder
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.catalogue import Catalogue
+from hookkeeper.registry.event_rows import EventSnapshot
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
@@ -39,7 +40,6 @@ from hookkeeper.services.tenants import TenantService
 from hookkeeper.services.webhooks import WebhookService, require
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
-from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.schedules.client import Schedules
 
 
@@ -79,8 +79,7 @@ async def _event_types(request: Request) -> EventTypes:
 
 async def _schedule_service(request: Request) -> ScheduleService:
     state = state_of(request)
-    schedules, audit = state.gateway.schedules, state.store.audit
-    return ScheduleService(request.state.caller, schedules, state.ingest, audit, state.settings)
+    return ScheduleService(request.state.caller, state.schedules, state.ingest, state.settings)
 
 
 async def _recovery_service(request: Request) -> RecoveryService:
@@ -127,7 +126,7 @@ ScheduleServiceDep = Annotated[ScheduleService, Depends(_schedule_service)]
 TenantsDep = Annotated[TenantService, Depends(tenant_service)]
 RecoveriesDep = Annotated[RecoveryService, Depends(_recovery_service)]
 GatewayDep = Annotated[Gateway, _from_state(lambda state: state.gateway)]
-SchedulesDep = Annotated[Schedules, _from_state(lambda state: state.gateway.schedules)]
+SchedulesDep = Annotated[Schedules, _from_state(lambda state: state.schedules)]
 FiringsDep = Annotated[RateLimits, _from_state(lambda state: state.firings)]
 HeldCountsDep = Annotated[HeldCounts, _from_state(lambda state: state.held_counts)]
 StoreDep = Annotated[Store, _from_state(lambda state: state.store)]

@@ -37,6 +37,7 @@ from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.statistics import StatisticsTooLarge
 from hookkeeper.registry.paging import BadRegistryCursor
 from hookkeeper.registry.portal import TooManyPortalSessions
+from hookkeeper.registry.schedules import ScheduleExists, TooManySchedules, UnknownSchedule
 from hookkeeper.registry.suppressions import TooManySuppressions
 from hookkeeper.registry.tenants import TenantDeleted, TenantExists
 from hookkeeper.registry.webhooks import ChangedMeanwhile, PreviousKeySigns, TooManyWebhooks, UidTaken
@@ -58,11 +59,9 @@ from hookkeeper.temporal.server.error_translation import (
     Conflict,
     GatewayError,
     RequestTooLarge,
-    TooManySchedules,
     Unavailable,
     UnknownEvent,
     UnknownRecovery,
-    UnknownSchedule,
 )
 from hookkeeper.temporal.server.visibility import BadCursor
 
@@ -80,6 +79,9 @@ EXPECTED: tuple[type[Exception], ...] = (
     TooManySuppressions,
     ChangedMeanwhile,
     PreviousKeySigns,
+    ScheduleExists,
+    TooManySchedules,
+    UnknownSchedule,
     BadTimes,
     BadCursor,
     BadRegistryCursor,
@@ -168,7 +170,7 @@ def as_problem(error: Exception, **context: str) -> Problem:
             return TooManyRequests(str(error), headers={"retry-after": f"{error.retry_after:g}"})
         case UnknownEvent() | UnknownDelivery() | UnknownSchedule() | UnknownRecovery():
             return Missing(_sentence(error))
-        case Conflict() | TooManySchedules() | Refused():
+        case Conflict() | ScheduleExists() | TooManySchedules() | Refused():
             return Conflicting(_sentence(error))
         case EventTypeExists() | TenantExists() | TooManyWebhooks() | UidTaken() | ChangedMeanwhile():
             return Conflicting(_sentence(error))

@@ -20,12 +20,13 @@ from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT, Sandbox
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.event_search import EventSearches
 from hookkeeper.services.ingest import EventIngest
-from hookkeeper.services.look_after import LookAfter
 from hookkeeper.services.rate_limits import RateLimits
+from hookkeeper.services.starts.look_after import LookAfter
 from hookkeeper.services.system_state import SystemState
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.schedules.client import Schedules
 
 if TYPE_CHECKING:
     from api.agent_tools import AgentTools
@@ -63,6 +64,7 @@ class ApiState:
         self.cursor_key = cursor_key(admin_key)
         self.backlog_limit = BacklogLimit(gateway.readiness, settings.max_backlog)
         self.held_counts = HeldCounts()
+        self.schedules = Schedules(gateway.client, gateway.task_queue, store)
         self.firings = RateLimits()
         self.changes = RateLimits()
         self.kept_forms = RateLimits()

@@ -1,6 +1,6 @@
 """Converts rows of the registry and messages of runs to the answers of the API."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,8 @@ from api.schemas.events import (
     EventSummary,
     EventView,
     LatestResultView,
+    RunsView,
+    RunView,
 )
 from api.schemas.recoveries import RecoveryView, WebhookDelivery
 from api.schemas.stats import AttemptOutcomes, LatencyPercentiles, StatisticsGroup, StatisticsStep, StatisticsView
@@ -25,14 +27,14 @@ from hookkeeper.content.search_terms import CHANNEL
 from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.bulk_work import RecoveryState
-from hookkeeper.messages.event import Delivery, EventState, next_attempt_at
+from hookkeeper.messages.event import Acknowledgement, Delivery, EventState, next_attempt_at
+from hookkeeper.messages.rows import DeliveryRow, EventRow
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.policy import OrderKey
+from hookkeeper.registry.event_rows import EventSnapshot
 from hookkeeper.registry.health import status_of
-from hookkeeper.registry.index.change_log import ChangedEvent, DeliveryResult
-from hookkeeper.registry.index.listing import ListedDelivery, ListedEvent
 from hookkeeper.registry.index.rollup import OUTCOMES
-from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.index.search import Search, needs_attention
 from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.schedule_fields import (
@@ -46,7 +48,7 @@ from hookkeeper.services.schedule_fields import (
 from hookkeeper.services.webhook_fields import FailingTarget, WebhookHealth, WebhookView, WebhookWithSecret
 from hookkeeper.services.webhooks import masked_alerts
 from hookkeeper.temporal.bulk.recovery_candidates import search_of
-from hookkeeper.temporal.events.own_runs import EventSnapshot
+from hookkeeper.temporal.events.event_runs import RunState
 from hookkeeper.temporal.schedules.conversion import FiringRun, ScheduleSnapshot
 from hookkeeper.times import rfc3339, utc_now
 
@@ -98,9 +100,7 @@ def accepted(started: EventSnapshot, links: LinkBuilder) -> AcceptedEvent:
     return AcceptedEvent.of(
         state,
         duplicate=started.duplicate,
-        workflow_id=started.workflow_id,
-        run_id=started.run_id,
-        links=event_links(links, state.tenant, state.id, started.workflow_id, started.run_id),
+        **_located(started.row, links),
     )
 
 
@@ -110,46 +110,67 @@ def event(snapshot: EventSnapshot, links: LinkBuilder) -> EventView:
         state,
         data=snapshot.event.data,
         channels=snapshot.event.channels,
-        workflow_id=snapshot.workflow_id,
-        run_id=snapshot.run_id,
+        **_located(snapshot.row, links),
         acknowledged=snapshot.acknowledged,
-        links=event_links(links, state.tenant, state.id, snapshot.workflow_id, snapshot.run_id),
-        deliveries=[
-            DeliveryView.of(delivery, next_attempt_at=_next_attempt(delivery, state)) for delivery in state.deliveries
-        ],
+        deliveries=_deliveries(state),
     )
 
 
-def event_summary(row: ListedEvent, links: LinkBuilder, names: Mapping[str, str]) -> EventSummary:
+def runs(found: Iterable[RunState]) -> RunsView:
+    return RunsView(
+        items=[
+            RunView(
+                workflow_id=run.id,
+                run_id=run.run_id,
+                status=run.status.name if run.status else "",
+                deliveries=_deliveries(state) if state else [],
+            )
+            for run, state in found
+        ]
+    )
+
+
+def _deliveries(state: EventState) -> list[DeliveryView]:
+    return [DeliveryView.of(delivery, next_attempt_at=_next_attempt(delivery, state)) for delivery in state.deliveries]
+
+
+def event_summary(row: EventRow, links: LinkBuilder, names: Mapping[str, str]) -> EventSummary:
     """`names` are those of webhooks, by id."""
+    now, shown = utc_now(), row.deliveries if row.needs_attention else ()
+    troubled = {each.webhook_id for each in shown if needs_attention(each.status, each.accepted_at, now)}
     latest = row.latest and LatestResultView.of(
         row.latest,
         delivery=row.latest.id,
         webhook_name=names.get(row.latest.webhook_id),
         next_attempt_at=_next_attempt(row.latest, row),
     )
-    return EventSummary.of(row, **_located(row, row.id, links), latest=latest)
+    return EventSummary.of(
+        row,
+        **_located(row, links),
+        channels=(row.channels or "").split(),
+        webhooks=sorted({each.webhook_id for each in row.deliveries}),
+        needs_attention=sorted(troubled),
+        latest=latest,
+        acknowledged=Acknowledgement.of(row.acknowledged),
+    )
 
 
-def event_change(row: ChangedEvent, links: LinkBuilder) -> EventChange:
+def event_change(row: EventRow, links: LinkBuilder, *, is_new: bool) -> EventChange:
     deliveries = [
         ChangedDelivery.of(delivery, next_attempt_at=_next_attempt(delivery, row)) for delivery in row.deliveries
     ]
-    return EventChange.of(row, **_located(row, row.id, links), deliveries=deliveries)
+    return EventChange.of(row, **_located(row, links), is_new=is_new, deliveries=deliveries)
 
 
-def delivery(row: ListedDelivery, links: LinkBuilder) -> WebhookDelivery:
-    return WebhookDelivery.of(row, **_located(row, row.event_id, links))
+def delivery(row: EventRow, links: LinkBuilder) -> WebhookDelivery:
+    """`row` has the delivery alone."""
+    return WebhookDelivery.of(row.latest, **_located(row, links))
 
 
-def _located(row: ListedEvent | ChangedEvent | ListedDelivery, event_id: str, links: LinkBuilder) -> dict[str, Any]:
-    """Return the workflow that has the event of a row of the index, and the links to both."""
-    workflow_id = row.shared_run or ids.workflow_id(row.tenant, event_id)
-    return {"workflow_id": workflow_id, "links": event_links(links, row.tenant, event_id, workflow_id, row.run_id)}
-
-
-def event_links(links: LinkBuilder, tenant: str, event_id: str, workflow_id: str, run_id: str) -> EventLinks:
-    return EventLinks(self=links.event(tenant, event_id), temporal=links.run(workflow_id, run_id))
+def _located(row: EventRow, links: LinkBuilder) -> dict[str, Any]:
+    """Return the run that has an event, and the links to both."""
+    to_both = EventLinks(self=links.event(*row.name), temporal=links.run(row.workflow_id, row.run_id))
+    return {"workflow_id": row.workflow_id, "run_id": row.run_id, "links": to_both}
 
 
 def recovery(state: RecoveryState) -> RecoveryView:
@@ -160,8 +181,7 @@ def recovery(state: RecoveryState) -> RecoveryView:
         tenant=scope.tenant,
         action=scope.action or "recover",
         filter=as_query(search_of(scope)) if scope.action else None,
-        found=None if state.found is None else max(state.found, state.redelivered + state.skipped + state.failed),
-        done=state.redelivered,
+        found=None if state.found is None else max(state.found, state.done + state.skipped + state.failed),
         webhook_id=scope.webhook_id,
         status=state.status if state.id else "dry_run",
         since=scope.since,
@@ -203,7 +223,7 @@ def schedule_summary(known: ScheduleSnapshot, links: LinkBuilder) -> ScheduleSum
         cron=list(plan.cron) or None,
         paused=known.paused,
         note=known.note,
-        next=list(known.next),
+        next=None if known.next is None else list(known.next),
         links=ScheduleLinks(
             self=links.schedule(plan.tenant, plan.id),
             temporal=links.temporal_schedule(ids.schedule_id(plan.tenant, plan.id)),
@@ -217,7 +237,7 @@ def schedule(known: ScheduleSnapshot, links: LinkBuilder) -> ScheduleView:
         known,
         **dict(schedule_summary(known, links)),
         event=EventTemplate(type=plan.type, channels=plan.channels, data=plan.data),
-        recent=[_firing(firing, plan, links) for firing in known.firings],
+        recent=None if known.firings is None else [_firing(firing, plan, links) for firing in known.firings],
     )
 
 
@@ -233,9 +253,7 @@ def _firing(firing: FiringRun, plan: SchedulePlan, links: LinkBuilder) -> Firing
     )
 
 
-def _next_attempt(
-    delivery: Delivery | DeliveryResult, event: EventState | ChangedEvent | ListedEvent
-) -> datetime | None:
+def _next_attempt(delivery: Delivery | DeliveryRow, event: EventState | EventRow) -> datetime | None:
     return next_attempt_at(delivery.status, delivery.next_attempt_at, event.status, event.deliver_at)
 
 

@@ -5,16 +5,20 @@ Compare ratios within one run, not absolute figures of different runs. The exit 
 """
 
 import argparse
+import os
 import sys
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 from benchmarks import suite
+from benchmarks.contenders.hookkeeper import PYTHON_BEFORE
 from benchmarks.contenders.table import CONTENDERS
-from benchmarks.report import markdown
+from benchmarks.report import losses, markdown
 from benchmarks.results import Results, new_file
 from benchmarks.scenarios import SCENARIOS
+from drills.upgrade import installed
 from hookkeeper.cli.console import Failed, print_failure
 from hookkeeper.cli.processes import run, until_stopped
 
@@ -22,6 +26,7 @@ _print = partial(print, flush=True)
 RESULTS = Path(__file__).parent / "results"
 DEFAULT_TURNS, NAMED_TURNS = 3, 5
 DEFAULT_MINUTES, NAMED_MINUTES = 16.0, 240.0
+BEFORE_AND_NOW = ["before", "hookkeeper"]
 
 
 def main() -> None:
@@ -33,6 +38,16 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.scenarios) - set(SCENARIOS):
         parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    with ExitStack() as stack:
+        if arguments.before:
+            try:
+                os.environ[PYTHON_BEFORE] = stack.enter_context(installed(arguments.before))
+            except Failed as failure:
+                parser.error(str(failure))
+        sys.exit(_measure(arguments))
+
+
+def _measure(arguments: argparse.Namespace) -> int:
     plan, skipped = _plan(arguments)
     options = {name: value for name, value in vars(arguments).items() if name != "results"}
     results = Results(new_file(arguments.results), options, skipped=skipped)
@@ -46,7 +61,7 @@ def main() -> None:
 
     run(work())
     _finish(results, time.monotonic() - began)
-    sys.exit(1 if results.failures or not results.samples else 0)
+    return 1 if results.failures or not results.samples else 0
 
 
 def _finish(results: Results, seconds: float) -> None:
@@ -55,6 +70,9 @@ def _finish(results: Results, seconds: float) -> None:
     table.write_text(markdown(results))
     _print(f"\n{markdown(results)}")
     state = "All" if results.is_complete else "Not all measurements; these"
+    if PYTHON_BEFORE in os.environ:
+        lost = losses(results)
+        _print("\n".join(["Worse by more than 5 %:", *lost] if lost else ["Nothing is worse by more than 5 %."]))
     _print(f"{state} took {seconds / 60:.1f} minutes. Results: {results.file}, tables: {table}")
     for sample in results.failures:
         _print(f"FAILED: {sample.scenario}, {sample.contender}, turn {sample.turn + 1}: {sample.error}")
@@ -63,6 +81,8 @@ def _finish(results: Results, seconds: float) -> None:
 def _plan(arguments: argparse.Namespace) -> tuple[suite.SuitePlan, dict[str, str]]:
     """Return what to measure, and the contenders that cannot run here with the reason."""
     named = bool(arguments.scenarios)
+    chosen = arguments.contenders or (BEFORE_AND_NOW if arguments.before else None)
+    is_long = named or bool(arguments.before)
     scenarios = [
         scenario
         for name, scenario in SCENARIOS.items()
@@ -73,14 +93,14 @@ def _plan(arguments: argparse.Namespace) -> tuple[suite.SuitePlan, dict[str, str
         for name, contender in CONTENDERS.items()
         if contender.is_default and any(each.contenders is None or name in each.contenders for each in scenarios)
     }
-    wanted = [each for name, each in CONTENDERS.items() if name in (arguments.contenders or needed)]
+    wanted = [each for name, each in CONTENDERS.items() if name in (chosen or needed)]
     reasons = {contender.name: contender.why_missing() for contender in wanted}
     plan = suite.SuitePlan(
         contenders=[contender for contender in wanted if reasons[contender.name] is None],
         scenarios=scenarios,
-        chosen=bool(arguments.contenders),
+        chosen=bool(chosen),
         turns=arguments.turns or (NAMED_TURNS if named else DEFAULT_TURNS),
-        minutes=arguments.minutes or (NAMED_MINUTES if named else DEFAULT_MINUTES),
+        minutes=arguments.minutes or (NAMED_MINUTES if is_long else DEFAULT_MINUTES),
         scale=arguments.scale,
         encrypt=arguments.encrypt,
         closed=tuple(sorted(arguments.closed)),
@@ -103,11 +123,16 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("scenarios", nargs="*", metavar="SCENARIO", help="default: most of them")
     add("--contenders", nargs="+", metavar="NAME", choices=CONTENDERS, help="default: those that the scenario needs")
+    add(
+        "--before",
+        metavar="REVISION",
+        help="measure a revision of git beside this code, and list what is worse now by more than 5 %%",
+    )
     add("--turns", type=int, help=f"turns of each contender ({DEFAULT_TURNS}; of named scenarios: {NAMED_TURNS})")
     add(
         "--minutes",
         type=float,
-        help=f"no scenario begins after them ({DEFAULT_MINUTES:g}; named: {NAMED_MINUTES:g})",
+        help=f"no scenario begins after them ({DEFAULT_MINUTES:g}; named, or --before: {NAMED_MINUTES:g})",
     )
     add("--scale", type=float, default=1.0, help="multiplies numbers of events and durations")
     add("--encrypt", action="store_true", help="Hookkeeper encrypts")

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from random import Random
 
 from hookkeeper.messages.event import Attempt, Channel, Delivery, DeliveryStatus, EventStatus, Reason
-from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.rows import EventRow
+from hookkeeper.messages.run_report import RunReport
 
 DAYS = 30
 TENANTS = 20
@@ -44,23 +45,20 @@ def _report(random: Random, accepted_at: datetime, until: datetime) -> RunReport
     is_closed = status != "delivering"
     ends = [a.started_at for delivery in deliveries for a in delivery.attempts]
     end = max(ends, default=accepted_at) + timedelta(milliseconds=50)
-    return RunReport(
+    event = EventRow(
         tenant=tenant_name(tenant),
-        event_id=f"evt_{random.getrandbits(96):024x}",
+        id=f"evt_{random.getrandbits(96):024x}",
         type=random.choice(TYPES),
         accepted_at=accepted_at,
         as_of=end,
-        progress=EventProgress(
-            status=status,
-            needs_attention=any(delivery.status in ("failed", *OPEN_STATUSES) for delivery in deliveries),
-            deliver_at=None,
-            run_id=f"019b7c3a-7d2e-7c55-{random.getrandbits(16):04x}-{random.getrandbits(48):012x}",
-            digest=f"{random.getrandbits(256):064x}",
-            size=random.randrange(100, 5000),
-        ),
-        deliveries=deliveries,
+        status=status,
+        needs_attention=any(delivery.status in ("failed", *OPEN_STATUSES) for delivery in deliveries),
+        run_id=f"019b7c3a-7d2e-7c55-{random.getrandbits(16):04x}-{random.getrandbits(48):012x}",
+        digest=f"{random.getrandbits(256):064x}",
+        size=random.randrange(100, 5000),
         finished_at=end if is_closed else None,
     )
+    return RunReport(event, deliveries)
 
 
 def _delivery(random: Random, webhook: str, number: int, accepted_at: datetime, until: datetime) -> Delivery:

@@ -1,5 +1,6 @@
 """The results of a run as tables in Markdown, for a terminal and for docs/performance.md."""
 
+import re
 import statistics
 from collections.abc import Sequence
 
@@ -8,12 +9,31 @@ from benchmarks.results import Results, Sample
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.scenarios.scenario import Column, Scenario
 
+ENOUGH = 0.95
+"""Part of the speed before, or of the cost now, below which something is worse."""
+LARGER_IS_BETTER = re.compile("per_s|per_run|within|growth")
+"""Parts of the names of metrics; of all others, smaller values are better."""
+
 
 def markdown(results: Results) -> str:
     """Return the circumstances, and a table for each scenario: medians, and the smallest and largest value."""
     found = {sample.scenario for sample in results.samples}
     parts = [_circumstances(results), *(_table(results, SCENARIOS[name]) for name in SCENARIOS if name in found)]
     return "\n\n".join(parts) + "\n"
+
+
+def losses(results: Results) -> list[str]:
+    """Return a line for each metric that is worse than before by more than a twentieth, with the ratios of turns."""
+    lines = []
+    for name, scenario in SCENARIOS.items():
+        samples = [sample for sample in results.samples if sample.scenario == name and not sample.error]
+        own = [sample for sample in samples if sample.contender == "hookkeeper"]
+        for metric in (column.metric for column in scenario.columns):
+            ratios = _ratios([sample for sample in own if sample.metrics.get(metric)], samples, metric, "before")
+            goodness = ratios if LARGER_IS_BETTER.search(metric) else [1 / ratio for ratio in ratios]
+            if goodness and statistics.median(goodness) < ENOUGH:
+                lines.append(f"  {name} {metric}: {_spread(ratios)} x")
+    return lines
 
 
 def _circumstances(results: Results) -> str:

@@ -22,15 +22,15 @@ from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import FINAL, Delivery, DeliveryStatus, EventState
+from hookkeeper.registry.event_rows import EventSnapshot
 from hookkeeper.registry.index.listing import WORST_FIRST
-from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.event_commands import SENDS_NOTHING, acknowledge, send, suspended_tenant, unacknowledge
+from hookkeeper.services.event_reads import read_event
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.webhooks import names_of
-from hookkeeper.temporal.events.own_runs import EventSnapshot
-from hookkeeper.temporal.server.error_translation import Unavailable, UnknownEvent
+from hookkeeper.temporal.server.error_translation import UnknownEvent
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 DELIVERIES_ON_PAGE = 20
@@ -74,7 +74,6 @@ PathId = Annotated[str, Path(pattern=EVENT_ID)]
 async def show_event(
     request: Request,
     event_id: PathId,
-    gateway: GatewayDep,
     store: StoreDep,
     links: LinksDep,
     tenant: Tenant,
@@ -82,18 +81,16 @@ async def show_event(
     page: Annotated[int, Query(ge=1, le=1000)] = 1,
     sent: str = "",
 ) -> Response:
-    """Show an event; while Temporal or the run's worker does not answer, what the index has of it.
+    """Show an event.
 
     An operator who names no tenant, as with an id from a log, gets the events of all tenants with this id.
     """
     try:
-        snapshot = await gateway.read(tenant, event_id)
+        snapshot = await read_event(store.rows, tenant, event_id)
     except UnknownEvent:
         if caller.tenant is None and "tenant" not in request.query_params:
             return redirect(query("/events", id_prefix=event_id))
         raise
-    except Unavailable as error:
-        return await _show_indexed(request, store, links, tenant, event_id, as_problem(error))
     return await _show(request, snapshot, store, links, caller, page, notice=SENT.get(sent, ""))
 
 
@@ -102,7 +99,6 @@ async def acknowledge_event(
     request: Request,
     event_id: PathId,
     tenant: Tenant,
-    gateway: GatewayDep,
     store: StoreDep,
     links: LinksDep,
     caller: CallerDep,
@@ -116,7 +112,7 @@ async def acknowledge_event(
             note = AcknowledgeRequest(note=form.get("note", "").strip()).note
             await acknowledge(event_id, tenant, note, store, caller)
     except (Refused, ValidationError) as error:
-        snapshot = await gateway.read(tenant, event_id)
+        snapshot = await read_event(store.rows, tenant, event_id)
         return await _show(request, snapshot, store, links, caller, 1, problem=problem_of(error))
     if "list" in form:
         return redirect(f"/events?{urlencode(parse_qsl(form['list']))}")
@@ -141,7 +137,7 @@ async def command_event(
     try:
         await send(command, event_id, tenant, delivery, gateway, store, caller)
     except (Refused, UnknownDelivery) as error:
-        snapshot = await gateway.read(tenant, event_id)
+        snapshot = await read_event(store.rows, tenant, event_id)
         return await _show(request, snapshot, store, links, caller, 1, problem=as_problem(error))
     return redirect(query(f"/events/{event_id}", tenant=tenant, sent=command))
 
@@ -209,17 +205,6 @@ async def _show(
         notice=notice,
         problem=problem,
     )
-
-
-async def _show_indexed(
-    request: Request, store: Store, links: LinkBuilder, tenant: str, event_id: str, problem: Problem
-) -> Response:
-    """Show the row of the index, and the problem. Raises the problem if the index has none."""
-    rows, _ = await store.index.events(Search(tenant=tenant, id_prefix=event_id), 1, None)
-    if not rows or rows[0].id != event_id:
-        raise problem
-    event = views.event_summary(rows[0], links, {})
-    return await render(request, "event_summary.html", problem.status_code, event=event, problem=problem)
 
 
 def _with_deliveries(snapshot: EventSnapshot, deliveries: list[Delivery]) -> EventSnapshot:

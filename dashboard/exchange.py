@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from api.access import needs
 from api.authenticator import with_scope
-from api.deps import AuditDep, CallerDep, GatewayDep, SandboxDep, SettingsDep, StoreDep, Tenant
+from api.deps import AuditDep, CallerDep, SandboxDep, SettingsDep, StoreDep, Tenant
 from dashboard.event import PathId
 from dashboard.rendering import render
 from dashboard.routes import PageRoute
@@ -26,6 +26,7 @@ from hookkeeper.messages.event import Attempt, Delivery, EventInput
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.caller import Scope
 from hookkeeper.services.errors import NotFound
+from hookkeeper.services.event_reads import read_event
 from hookkeeper.services.webhook_requests import rebuilt_request
 from hookkeeper.times import utc_now
 
@@ -68,7 +69,6 @@ async def _rebuilt(
     event_id: PathId,
     delivery: Annotated[str, Path(max_length=256)],
     tenant: Tenant,
-    gateway: GatewayDep,
     store: StoreDep,
     sandbox: SandboxDep,
     settings: SettingsDep,
@@ -80,7 +80,7 @@ async def _rebuilt(
 
     The event's data needs `events:read`, whatever the route needs.
     """
-    snapshot = await gateway.read(tenant, event_id)
+    snapshot = await read_event(store.rows, tenant, event_id)
     with_scope(caller, frozenset({"events:read"}))
     deliveries = {known.id: known for known in snapshot.state.deliveries if known.channel == "webhook"}
     if delivery not in deliveries:
@@ -103,7 +103,7 @@ async def _rebuilt(
 
 
 def _attempt(delivery: Delivery, number: int | None) -> Attempt | None:
-    """Return the attempt of this number, or the latest. Raises NotFound for a number that the run does not show."""
+    """Return the attempt of this number, or the latest. Raises NotFound for a number that is not shown."""
     if number is None:
         return delivery.attempts[-1] if delivery.attempts else None
     for attempt in delivery.attempts:

@@ -2,7 +2,6 @@
 list of tenants.
 """
 
-import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
@@ -16,7 +15,6 @@ from api.inboxes import MAX_PER_TENANT, RATE
 from api.sessions import portal_of
 from api.state import ApiState, state_of
 from dashboard.charts import count_range, tenants_of_the_day
-from dashboard.overview import CHECK_TIMEOUT
 from dashboard.rendering import paging, render, translations_of
 from dashboard.routes import PageRoute
 from dashboard.translation import N_
@@ -24,14 +22,12 @@ from hookkeeper.registry.portal import MAX_OPEN_SESSIONS
 from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT
 from hookkeeper.services.caller import Caller
 from hookkeeper.settings import MIB, Settings
-from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.wording import write_durations
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 TENANTS_ON_PAGE = 50
 TOO_MANY = N_("There are too many counters to add up.")
 HERE = "of each API process; counted in this one"
-UNKNOWN = N_("unknown right now")
 
 
 class Row(NamedTuple):
@@ -80,7 +76,8 @@ async def _has(state: ApiState, caller: Caller, tenant: str, _: Callable[[str], 
     if "webhooks:read" in caller.scopes:
         rows.append(_counted(N_("Webhooks"), await store.webhooks.count(tenant), settings.max_webhooks_per_tenant))
     if "events:read" in caller.scopes:
-        rows.append(await _schedules(state, tenant))
+        count = await store.schedules.count(tenant)
+        rows.append(_counted(N_("Schedules"), count, settings.max_schedules_per_tenant))
     if is_operator and not caller.scopes.isdisjoint(("webhooks:write", "admin")):
         count = await store.portal.count_open(tenant)
         rows.append(_counted("Open links and sessions of the portal", count, MAX_OPEN_SESSIONS))
@@ -108,16 +105,6 @@ def _open_now(state: ApiState, tenant: str) -> list[Row]:
         note = f"{HERE}. A further one takes the place of the oldest"
         rows.append(_counted("Inboxes with requests", state.inboxes.number_of(tenant), MAX_PER_TENANT, note))
     return rows
-
-
-async def _schedules(state: ApiState, tenant: str) -> Row:
-    limit = state.settings.max_schedules_per_tenant
-    try:
-        async with asyncio.timeout(CHECK_TIMEOUT):
-            count = await state.gateway.schedules.count(tenant, limit)
-    except (Unavailable, TimeoutError):
-        return Row(N_("Schedules"), str(limit), note=UNKNOWN)
-    return _counted(N_("Schedules"), count, limit)
 
 
 def _may(settings: Settings, is_operator: bool) -> list[Row]:

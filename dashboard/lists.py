@@ -15,7 +15,7 @@ from api.deps import (
     AuthenticatorDep,
     CallerDep,
     Cursor,
-    GatewayDep,
+    SchedulesDep,
     SettingsDep,
     StoreDep,
     SuppressionsDep,
@@ -174,7 +174,7 @@ async def revoke_key(
     request: Request,
     cursor: Cursor,
     store: StoreDep,
-    gateway: GatewayDep,
+    schedules: SchedulesDep,
     caller: CallerDep,
     authenticator: AuthenticatorDep,
     tenant: AnyTenant,
@@ -184,9 +184,9 @@ async def revoke_key(
     key_id, pauses = form.get("key", ""), form.get("pause_schedules") == "true"
     if not re.fullmatch(EVENT_ID, key_id):
         raise NotFound("There is no such key.")
-    made = await revoke(key_id, store, gateway, caller, authenticator.forget, pauses=pauses)
-    schedules = [{"id": known.plan.id, "tenant": known.plan.tenant, "paused": known.paused or pauses} for known in made]
-    return await _show_keys(request, store, cursor, tenant, revoked={"id": key_id, "schedules": schedules})
+    made = await revoke(key_id, store, schedules, caller, authenticator.forget, pauses=pauses)
+    shown = [{"id": row.id, "tenant": row.tenant, "paused": row.paused or pauses} for row in made]
+    return await _show_keys(request, store, cursor, tenant, revoked={"id": key_id, "schedules": shown})
 
 
 def _key_fields(form: dict[str, str]) -> dict[str, Any]:

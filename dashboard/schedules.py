@@ -14,13 +14,13 @@ from dashboard.rendering import paging, query, redirect, render
 from dashboard.routes import without_portal
 from dashboard.translation import N_
 from hookkeeper.links import LinkBuilder
+from hookkeeper.registry.schedules import ScheduleExists
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.field_texts import tidied, write_fields
 from hookkeeper.services.fields import SCHEDULE_ID
 from hookkeeper.services.schedule_fields import NewSchedule, ScheduleChanges
 from hookkeeper.services.schedules import new_schedule_id
 from hookkeeper.temporal.schedules.conversion import ScheduleSnapshot
-from hookkeeper.temporal.server.error_translation import Conflict
 
 router = APIRouter(prefix="/schedules", include_in_schema=False, route_class=FormRoute)
 SCHEDULES_ON_PAGE = 50
@@ -72,7 +72,7 @@ async def create_schedule(request: Request, caller: CallerDep, service: Schedule
         new = NewSchedule(**await forms.read(request, NewSchedule, form))
         schedule_id = new.id or (once if re.fullmatch(SCHEDULE_ID, once) else new_schedule_id())
         created = await service.create(new, schedule_id)
-    except Conflict as error:
+    except ScheduleExists as error:
         if not form.get("id", "").strip():
             return redirect(_list(caller, form.get("tenant", "").strip(), "again"))
         return await _show_new(request, caller, form, error=error)

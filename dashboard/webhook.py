@@ -24,14 +24,14 @@ from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from dashboard.translation import N_
 from hookkeeper.messages.event import Attempt, DeliveryStatus
-from hookkeeper.registry.index.listing import ListedDelivery
+from hookkeeper.messages.rows import DeliveryRow
+from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import ServiceError
 from hookkeeper.services.recoveries import RecoveryRequest
 from hookkeeper.services.webhooks import WebhookService
-from hookkeeper.temporal.events.gateway import Gateway
-from hookkeeper.temporal.server.error_translation import Conflict, Unavailable, UnknownEvent
+from hookkeeper.temporal.server.error_translation import Conflict
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
 DELIVERIES_ON_PAGE = 25
@@ -39,9 +39,7 @@ FIELDS = frozenset({"status", "type", "status_code", "error", "last", "since", "
 """Filters that the form of the deliveries has."""
 CHART_HEIGHT = 90.0
 FAILURES = 5
-"""Latest failures that the first tab shows. Each response is read from the event's run."""
-READING_TIMEOUT = 1.0
-"""Seconds for their runs to answer; without that, the tab has what the index knows."""
+"""Latest failures that the first tab shows."""
 NOT_DELIVERED: tuple[DeliveryStatus, ...] = ("failed", "retrying")
 TABS = {
     "overview": ("", "webhooks:read"),
@@ -73,7 +71,7 @@ DONE = {
 class Failure(NamedTuple):
     """A delivery whose latest attempt has failed, and that attempt; None while its run cannot be read."""
 
-    delivery: ListedDelivery
+    delivery: DeliveryRow
     attempt: Attempt | None
 
 
@@ -121,7 +119,7 @@ async def show_deliveries(
         "deliveries",
         webhook,
         live=5 if cursor.start is None else None,
-        deliveries=deliveries,
+        deliveries=[event.latest for event in deliveries],
         statuses=get_args(DeliveryStatus),
         reasons=REASONS,
         **await filters.context(request, path, FIELDS, store, webhook.tenant, webhook.id),
@@ -180,14 +178,13 @@ async def _history(webhooks: WebhookService, webhook: Webhook, shown: RangeName)
     counted = await count_range(index, CHART_HEIGHT, shown, tenant=webhook.tenant, webhook=webhook.id)
     failed = await index.count_deliveries(replace(search, delivery_statuses=("failed",)))
     found, _ = await index.deliveries(replace(search, delivery_statuses=NOT_DELIVERED), FAILURES, None)
-    attempts = await asyncio.gather(*(_latest_attempt(webhooks.gateway, delivery) for delivery in found))
-    return History(counted, failed, list(map(Failure, found, attempts)))
+    failures = [delivery for event in found for delivery in event.deliveries]
+    attempts = await asyncio.gather(*(_latest_attempt(webhooks.store.rows, delivery) for delivery in failures))
+    return History(counted, failed, list(map(Failure, failures, attempts)))
 
 
-async def _latest_attempt(gateway: Gateway, listed: ListedDelivery) -> Attempt | None:
-    try:
-        async with asyncio.timeout(READING_TIMEOUT):
-            state = (await gateway.read(listed.tenant, listed.event_id)).state
-    except (Unavailable, UnknownEvent, TimeoutError):
+async def _latest_attempt(rows: EventRows, listed: DeliveryRow) -> Attempt | None:
+    if (event := await rows.read(listed.tenant, listed.event_id)) is None:  # erased meanwhile
         return None
-    return next((known.attempts[-1] for known in state.deliveries if known.id == listed.id and known.attempts), None)
+    deliveries = event.state.deliveries
+    return next((known.attempts[-1] for known in deliveries if known.id == listed.id and known.attempts), None)

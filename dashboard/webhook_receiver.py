@@ -27,11 +27,12 @@ from hookkeeper.crypto.signing_keys import PUBLIC, Scheme, is_asymmetric, public
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import BadField, Invalid
+from hookkeeper.services.event_reads import read_event
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.preview import SampleEvent
 from hookkeeper.services.webhooks import WebhookService
-from hookkeeper.temporal.server.error_translation import Unavailable, UnknownEvent
+from hookkeeper.temporal.server.error_translation import UnknownEvent
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
 MAX_TYPES = 100
@@ -155,11 +156,9 @@ async def _answer(event_id: str, webhook: Webhook, webhooks: WebhookService, lin
     if "events:read" not in webhooks.caller.scopes:
         return Answer(event_id, N_("The test event was accepted."))
     try:
-        snapshot = await webhooks.gateway.read(webhook.tenant, event_id)
+        snapshot = await read_event(webhooks.store.rows, webhook.tenant, event_id)
     except UnknownEvent:
         return None
-    except Unavailable:
-        return Answer(event_id, N_("The test event was accepted. Its deliveries cannot be read now."))
     event = views.event(snapshot, links)
     data = readable(snapshot.event.data, MAX_DATA_IN_FORM + 1)  # no more than is shown
     return Answer(

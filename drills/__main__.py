@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         "glance: how long webhooks are broken (60); upgrade: how long each release works (15)",
     )
     add("--tour", action="store_true", help="faults: kill each process once, then let the database fail in each way")
+    add("--long", action="store_true", help="stores: stop Temporal for five minutes too")
     add("--kinds", nargs="+", choices=KINDS, help="faults: only these kinds (default: all but clock)")
     keep = "faults, acceptance, glance, stores: an empty folder in which data, logs and observations are kept"
     add("--keep", type=Path, help=keep)
@@ -112,7 +113,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--from", dest="release", help=release)
     add("--keys", type=_number, nargs="?", const=1000, help="ordered: number of keys (%(const)d)")
     add("--case", nargs="+", choices=("all", *CASES), help="neighbour: attack in these ways, one after the other")
-    add("--factor", type=float, help="neighbour, glance: multiplies the time limits (%(default)g)")
+    add(
+        "--factor",
+        type=float,
+        help="neighbour, glance, stores, wrong-registry: multiplies the time limits (%(default)g)",
+    )
     add("--pages", type=_number, help="neighbour: pages that the hostile tenant keeps open (%(default)d)")
     return parser
 

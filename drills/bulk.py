@@ -95,17 +95,17 @@ async def recovery(options: Options) -> Outcome:
         await log.read([accepted.event_id for accepted in env.load.accepted])
         found = summarize(events, env.receivers.requests, env.faults.windows)
     rows = {
-        "the recovery": ", ".join(f"{name} {finished[name]}" for name in ("found", "redelivered", "failed", "skipped")),
+        "the recovery": ", ".join(f"{name} {finished[name]}" for name in ("found", "done", "failed", "skipped")),
         "attempts in the log": f"{len(log.attempts)} of {len(log.statuses)} events (wanted: {2 * events})",
     }
     wrong = unmet(
         {
             "not all events were found": finished["found"] == events,
-            "not all events were redelivered": finished["redelivered"] == events,
+            "not all events were redelivered": finished["done"] == events,
             "not all attempts are in the log": len(log.attempts) == 2 * events,
         }
     )
-    return _extended(found, rows, wrong, f"{finished['redelivered']} redelivered")
+    return _extended(found, rows, wrong, f"{finished['done']} redelivered")
 
 
 def _extended(found: Outcome, rows: Mapping[str, object], wrong: list[str], figure: str) -> Outcome:

@@ -31,6 +31,7 @@ class Options:
     rate: float | None = None
     seconds: float | None = None
     tour: bool = False
+    long: bool = False
     kinds: Collection[Kind] = USUAL
     keep: Path | None = None
     runs: int = 10_000

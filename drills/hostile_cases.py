@@ -12,8 +12,8 @@ import httpx
 from drills.hostile_tenant import Attack, Tenant
 from drills.hostile_uses import USES, everything
 
-WEBHOOKS_OF_AN_EVENT, MATCHING_WEBHOOKS = 1000, 2000
-"""The most targets that an event may have, and a number that is refused."""
+MATCHING_WEBHOOKS = 2000
+"""More targets than an event may have."""
 FAILED_EVENTS = 3000
 EVENT_TYPES = 3000
 BOMB = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"

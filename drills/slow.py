@@ -18,8 +18,6 @@ EVENTS = 60
 """Events of each kind: interrupted ones and new ones."""
 DELAY = 1.0
 """Seconds that a call of Temporal takes while it is slow."""
-INTERRUPTION = 20.0
-"""Seconds for which Temporal stands still, in which each event is posted once."""
 POST_TIMEOUT, ACCEPT_TIMEOUT, DELIVERY_TIMEOUT = 30.0, 120.0, 120.0
 
 

@@ -10,7 +10,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,8 @@ from drills.shape import WORKERS
 from hookkeeper.asyncio_tasks import wait_for_all
 
 RATE, SECONDS = 20.0, 20.0
+LONG_SECONDS = 300.0
+"""For which Temporal is away with `--long`."""
 ACCEPT_LIMIT = 0.05
 """Seconds in which 95 % of events are accepted while Temporal is away."""
 NOT_READY_LIMIT = 10.0
@@ -39,6 +41,7 @@ LARGE = "x" * 20_000
 """Data of an event that has a run of its own."""
 DATABASE = "temporal.db"
 FINISHED = "finished"
+Outage = Callable[[Environment], AbstractAsyncContextManager[None]]
 STATES = ("retrying", "held", "ordered", "scheduled", "large", FINISHED)
 
 
@@ -82,8 +85,9 @@ class Drill:
         """Return how often each event was delivered."""
         return Counter(request.event_id for request in self.env.receivers.requests if request.is_delivery)
 
-    async def until_delivered(self) -> bool:
-        return await until(lambda: self.delivered().keys() >= {*self.posted}, DELIVERY_TIMEOUT)
+    async def until_delivered(self, outage: float = 0.0) -> bool:
+        """Wait until all is delivered, for longer after a longer outage; return whether it is."""
+        return await until(lambda: self.delivered().keys() >= {*self.posted}, DELIVERY_TIMEOUT + outage)
 
 
 async def run(options: Options) -> Outcome:
@@ -94,13 +98,14 @@ async def run(options: Options) -> Outcome:
     async with environment(options.seed, folder=options.keep) as env:
         drill = Drill(env)
         await env.register("quick", always(200), events=["drill.quick"])
-        for name, outage in {"stands still": _frozen, "is away": _stopped}.items():
-            print_step(f"Temporal {name} for {seconds:g} s, at {rate:g} events/s")
+        for number, (what, outage, length) in enumerate(_outages(seconds, long=options.long)):
+            name = f"{what} for {length:g} s"
+            print_step(f"Temporal {name}, at {rate:g} events/s")
             async with outage(env):
-                p95 = await drill.post_steadily(f"{name.split()[0]}-{options.seed}", seconds, rate)
+                p95 = await drill.post_steadily(f"outage{number}-{options.seed}", length, rate)
             rows[f"accepted while Temporal {name}, 95 % within"] = f"{p95 * 1000:.0f} ms"
             met[f"events were accepted late while Temporal {name}"] = p95 <= ACCEPT_LIMIT * options.factor
-            met[f"not all were delivered after Temporal {name}"] = await drill.until_delivered()
+            met[f"not all were delivered after Temporal {name}"] = await drill.until_delivered(length)
         twice = [event_id for event_id, count in drill.delivered().items() if count > 1]
 
         print_step(f"Temporal loses its database, with {events} events in each state")
@@ -143,6 +148,7 @@ async def run(options: Options) -> Outcome:
     first = list(dict.fromkeys(request.event_id for request in requests if request.is_delivery))
     # What the copy has open may wait for ten minutes for those ahead of it in its line.
     finished = {event_id for event_id, event in listed.items() if event["status"] == "succeeded"}
+    since = {event_id for event_id in drill.posted if event_id.startswith("after-")}
     unfinished = [event_id for event_id in drill.posted if event_id not in finished | forgotten]
     return Outcome(
         rows={
@@ -159,6 +165,10 @@ async def run(options: Options) -> Outcome:
             "out of order": _out_of_order(first),
             "wrong": unmet({**met, "the copy was not older": len(before) > 0}),
         },
+        notes=(
+            f"Of {len(since)} events accepted since the older copy, {len(since & delivered.keys())} were delivered:"
+            " `reindex` starts those again from their rows that were not finished.",
+        ),
     )
 
 
@@ -213,6 +223,12 @@ async def _are_read(drill: Drill, name: str, events: int) -> bool:
 async def _until_status(env: Environment, event_id: str, status: str) -> None:
     path = f"/v1/events/{event_id}?tenant={TENANT}"
     await env.until(path, lambda event: event["deliveries"][0]["status"] == status)
+
+
+def _outages(seconds: float, *, long: bool) -> list[tuple[str, Outage, float]]:
+    """Return in which ways Temporal goes, and for how many seconds."""
+    usual: list[tuple[str, Outage, float]] = [("stands still", _frozen, seconds), ("is away", _stopped, seconds)]
+    return [*usual, ("is away", _stopped, LONG_SECONDS)] if long else usual
 
 
 @asynccontextmanager

@@ -297,7 +297,7 @@ def latest_tag() -> str:
 def _git(*arguments: str) -> bytes:
     done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True)
     if done.returncode:
-        raise Failed(f"git {arguments[0]}: {done.stderr.decode().strip()}; name an earlier release with --from")
+        raise Failed(f"git {arguments[0]}: {done.stderr.decode().strip()}; name a revision of git")
     return done.stdout
 
 

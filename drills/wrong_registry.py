@@ -6,6 +6,7 @@ operator who insists, and workers run. Nothing may be cancelled, and with the ri
 
 import asyncio
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,8 @@ DATABASE = "hookeeper"
 WORK_TIME = 20.0
 """Seconds in which workers run with the wrong registry: each delivery is due several times."""
 START_TIMEOUT = 60.0
+NOT_READY_LIMIT = 10.0
+"""Seconds from the start of the API with the wrong registry, with that of Python."""
 DELIVERY_TIMEOUT = 300.0
 """Seconds until all is delivered: what waits for the registry is tried at least once a minute."""
 OTHERS = "HOOKKEEPER_DATABASE_URL or TEMPORAL_NAMESPACE"
@@ -51,7 +54,7 @@ async def run(options: Options) -> Outcome:
         }
         await env.cluster.database.ask(f"CREATE DATABASE {DATABASE}")
         print_step("restarting with the URL of an empty database")
-        met = await _start_with(env, wrong)
+        met = await _start_with(env, wrong, options.factor)
         print_step(f"joining the namespace to it, and working for {WORK_TIME:g} s")
         sent = len(env.receivers.requests)
         await _must_end_well("adopt", wrong["api"].env)
@@ -60,12 +63,12 @@ async def run(options: Options) -> Outcome:
             await env.cluster.stack.supervisor.start(wrong[name])
         await asyncio.sleep(WORK_TIME)
         met["a request was made with the wrong registry"] = len(env.receivers.requests) == sent
-        cancelled = {event_id for event_id in ids if await _status(env, event_id) != "delivering"}
         print_step("restarting with the right URL")
         await _must_end_well("adopt", right["api"].env)
-        env.receivers.answers[WEBHOOK] = always(200)
         for name in ("api", *WORKERS):
             await env.cluster.stack.supervisor.replace(right[name])
+        cancelled = {event_id for event_id in ids if not await _is_open(env, event_id)}
+        env.receivers.answers[WEBHOOK] = always(200)
         await until(lambda: _delivered(env) >= {*ids}, DELIVERY_TIMEOUT)
         statuses = await _final_statuses(env, ids)
     undelivered = [event_id for event_id, status in statuses.items() if status != "succeeded"]
@@ -79,7 +82,7 @@ async def run(options: Options) -> Outcome:
     )
 
 
-async def _start_with(env: Environment, wrong: Mapping[str, Service]) -> dict[str, bool]:
+async def _start_with(env: Environment, wrong: Mapping[str, Service], factor: float) -> dict[str, bool]:
     """Start processes and commands with another registry; return what has to hold, by what it is if it does not."""
     variables, supervisor = wrong["api"].env, env.cluster.stack.supervisor
     refused = await _command(["migrate"], variables)
@@ -95,7 +98,9 @@ async def _start_with(env: Environment, wrong: Mapping[str, Service]) -> dict[st
             return False
         return answer.status_code == 503 and OTHERS in answer.text
 
+    begin = time.monotonic()
     await supervisor.start(replace(wrong["api"], ready=is_refusing))
+    refused_after = time.monotonic() - begin
     posted = await env.http.post("/v1/events", json={"type": "drill.ran", "tenant": TENANT})
     doctor = await _command(["doctor"], variables)
     async with httpx.AsyncClient(trust_env=False) as http:
@@ -103,6 +108,7 @@ async def _start_with(env: Environment, wrong: Mapping[str, Service]) -> dict[st
     return {
         "`migrate` has not refused an empty database": refused[0] == 1 and OTHERS in refused[1],
         "the worker has not ended, or named no cause": ended[0] == 1 and OTHERS in ended[1],
+        f"the API was not *not ready* within {NOT_READY_LIMIT:g} s": refused_after <= NOT_READY_LIMIT * factor,
         "the API has accepted an event": posted.status_code == 503,
         "doctor does not name it": doctor[0] == 1 and OTHERS in doctor[1],
         "the metric does not show it": "hookkeeper_wrong_registry 1.0" in metrics,
@@ -114,10 +120,10 @@ async def _post(env: Environment, event_id: str) -> None:
     await env.request("POST", "/v1/events", event)
 
 
-async def _status(env: Environment, event_id: str) -> str:
-    """Return the status of an event, which Temporal knows without the registry."""
-    event = await env.until(f"/v1/events/{event_id}?tenant={TENANT}", lambda event: True)
-    return str(event["status"])
+async def _is_open(env: Environment, event_id: str) -> bool:
+    """Return whether the workflow itself says that the event is open."""
+    shown = await env.until(f"/v1/events/{event_id}/run?tenant={TENANT}", lambda shown: True)
+    return [run["status"] for run in shown["items"]] == ["RUNNING"]
 
 
 def _delivered(env: Environment) -> set[str]:

@@ -67,6 +67,11 @@ def run_apart(tenant: str, event_id: str, accepted_at: datetime) -> str:
     return f"{workflow_id(tenant, event_id)}.{round(accepted_at.timestamp() * 1e6)}"
 
 
+def is_apart(workflow: str) -> bool:
+    """Return whether this is the name of an own run that is not named after its event alone, nor a sibling."""
+    return is_event_run(workflow) and part_of(workflow) == 1 and "." in workflow.split("-", 2)[2]
+
+
 def is_event_run(workflow: str) -> bool:
     """Return whether this is the workflow id of an event. Temporal's own tools start runs with any id."""
     return EVENT_RUN.fullmatch(workflow) is not None
@@ -102,6 +107,11 @@ FIRING_TIME, EVENT_TIME = "%Y-%m-%dT%H:%M:%SZ", "%Y%m%dT%H%M%SZ"
 def schedule_id(tenant: str, schedule: str) -> str:
     """Name a tenant's schedule in Temporal: `schedule-<tenant>-<id>`, with dots in the tenant."""
     return f"{SCHEDULE_PREFIX}{_dotted(tenant)}-{schedule}"
+
+
+def is_schedule(name: str) -> bool:
+    """Return whether `schedule_id` may have named this schedule of Temporal's. Other applications name theirs."""
+    return name.startswith(SCHEDULE_PREFIX) and "-" in name.removeprefix(SCHEDULE_PREFIX)
 
 
 def schedule_of(name: str) -> tuple[str, str]:
@@ -148,24 +158,21 @@ def release_id(webhook_id: str) -> str:
     return f"release-{webhook_id}"
 
 
-def probe_id(webhook_id: str) -> str:
-    """Name the run that probes a disabled webhook; one runs at a time."""
-    return f"probe-{webhook_id}"
-
-
 def incident_id(webhook_id: str) -> str:
     """Name the run that alerts of a failing webhook; one runs at a time."""
     return f"incident-{webhook_id}"
 
 
-def recovery_id(nonce: str, tenant: str, webhook_id: str | None) -> str:
-    """Name a recovery of a webhook, or of a whole tenant: `rec_<nonce>_wh_…`, `rec_<nonce>_tenant_<tenant>`."""
-    return f"rec_{nonce}_{webhook_id or f'tenant_{tenant}'}"
+def recovery_id(nonce: str, tenant: str, webhook_id: str | None, action: str | None = None) -> str:
+    """Name a recovery of a webhook, or of a whole tenant, or another action: `rec_<nonce>_wh_…`,
+    `rec_<nonce>_tenant_<tenant>`, `rec_<nonce>_<action>_<tenant>`.
+    """
+    subject = webhook_id or f"{action or 'tenant'}_{tenant}"
+    return f"rec_{nonce}_{subject}"
 
 
-def bulk_id(nonce: str, tenant: str, action: str) -> str:
-    """Name a bulk action: `rec_<nonce>_<action>_<tenant>`."""
-    return f"rec_{nonce}_{action}_{tenant}"
+WEBHOOK_RECOVERY_PREFIX = f"recovery-{WEBHOOK_PREFIX}"
+"""What the workflow ids of recoveries of a webhook begin with."""
 
 
 def recovery_workflow_id(recovery: str) -> str | None:

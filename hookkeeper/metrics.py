@@ -93,7 +93,7 @@ EVENTS_ACCEPTED = Counter(
 EVENTS_REFUSED = Counter("hookkeeper_events_refused", "Events that were refused", ["reason"], registry=PROCESS)
 ACCEPT_SECONDS = Histogram(
     "hookkeeper_accept_seconds",
-    "Time to check an event and to store it in Temporal",
+    "Time to check an event and to commit it to the registry",
     buckets=REQUEST_SECONDS,
     registry=PROCESS,
 )

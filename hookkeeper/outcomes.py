@@ -110,10 +110,6 @@ class Outcome(Message):
     """Digests of the addresses that have received the email while others have not."""
     alerts: bool = False
     """The webhook, or the operator, wants alerts."""
-    recovered: bool = False
-    """In histories of the first release: a success after an alert of a failure, which is worth an alert."""
-    disabled: bool = False
-    """In histories of the first release: the webhook was disabled because of this attempt."""
 
 
 def verdict_of(status_code: int | None, error: str | None = None) -> Verdict:

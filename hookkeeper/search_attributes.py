@@ -40,7 +40,7 @@ def search_attributes(event: EventInput, run_number: int) -> TypedSearchAttribut
 
 
 def tenant_attributes(tenant: str) -> TypedSearchAttributes:
-    """Return the search attributes of a run that is about no event: a release, a recovery, a probe."""
+    """Return the search attributes of a run that is about no event: a release, a recovery, an incident."""
     return TypedSearchAttributes([SearchAttributePair(TENANT_KEY, tenant)])
 
 

@@ -57,23 +57,21 @@ def of_new_event(tenant: str, event_id: str, event_type: str) -> str | None:
 
 def end_run(report: RunReport) -> None:
     """Trace the run of an event, from its acceptance to its end, if the report is about its end."""
-    if report.traceparent is None or report.finished_at is None:
+    event = report.event
+    if report.traceparent is None or event.finished_at is None:
         return
-    attributes = _attributes(report.tenant, report.event_id) | {
-        "hookkeeper.run_id": report.progress.run_id,
-        "hookkeeper.status": report.progress.status,
-    }
-    run = _of_run(report.traceparent, report.progress.run_id)
+    attributes = _attributes(*event.name) | {"hookkeeper.run_id": event.run_id, "hookkeeper.status": event.status}
+    run = _of_run(report.traceparent, event.run_id)
     token = _given_id.set(run.span_id)
     try:
         span = TRACER.start_span(
-            "run", _context(report.traceparent), attributes=attributes, start_time=_nanoseconds(report.accepted_at)
+            "run", _context(report.traceparent), attributes=attributes, start_time=_nanoseconds(event.accepted_at)
         )
     finally:
         _given_id.reset(token)
-    if report.progress.status == "failed":
+    if event.status == "failed":
         span.set_status(Status(StatusCode.ERROR))
-    span.end(_nanoseconds(report.finished_at))
+    span.end(_nanoseconds(event.finished_at))
 
 
 @contextmanager

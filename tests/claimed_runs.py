@@ -5,18 +5,16 @@ from collections.abc import Sequence
 
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
-from hookkeeper.messages.run_report import first_report
-from hookkeeper.registry.index.writing import Acceptance
+from hookkeeper.messages.run_report import RunReport, first_report
 from hookkeeper.temporal.events.shared_runs import first_state
 from instances import Instance
 from shared_runs import SharedRun
 from timeouts import WAIT_TIMEOUT
 
 
-def acceptance(event: EventInput, shared_run: str | None) -> Acceptance:
+def acceptance(event: EventInput, shared_run: str | None) -> RunReport:
     """Return what the row of an event of this run is made of."""
-    report = first_report(event, first_state(event), shared_run=shared_run)
-    return Acceptance(report, event.model_dump_json())
+    return first_report(event, first_state(event), shared_run, text=event.model_dump_json())
 
 
 async def share(instance: Instance, events: Sequence[EventInput], *, claimed: bool = True) -> SharedRun:
@@ -24,7 +22,7 @@ async def share(instance: Instance, events: Sequence[EventInput], *, claimed: bo
     workflow_id = ids.shared_run_id()
     if claimed:
         assert await instance.store.rows.accept([acceptance(event, workflow_id) for event in events]) == {}
-    assert await instance.gateway.start_shared(workflow_id, events)
+    assert await instance.gateway.runs.start_shared(workflow_id, events)
     return SharedRun(instance, instance.temporal.get_workflow_handle(workflow_id))
 
 

@@ -109,7 +109,7 @@ class Instance:
         return await self.until(event_id, *FINAL, seconds=seconds)
 
     async def until_closed(self, event_id: str) -> dict[str, Any]:
-        """Wait until the run, and each of its siblings, has ended, after all alerts were sent."""
+        """Wait until the run, and each of its siblings, has ended."""
         await self.settled()
         part = 1
         async with asyncio.timeout(WAIT_TIMEOUT):

@@ -16,6 +16,7 @@ from drills.stack import temporal_service
 from drills.supervisor import Supervisor
 from hookkeeper.cli.ports import Ports
 from hookkeeper.temporal.server.data_converter import data_converter
+from timeouts import WAIT_TIMEOUT
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,16 @@ class TemporalProcess:
         os.kill(self.pid, signal.SIGCONT)
 
 
+async def _connected(address: str) -> Client:
+    """Connect, also to a server whose port is open and which says "Frontend is not healthy yet"."""
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while True:
+            try:
+                return await Client.connect(address, data_converter=data_converter())
+            except RuntimeError:
+                await asyncio.sleep(0.05)
+
+
 @asynccontextmanager
 async def temporal_process() -> AsyncIterator[TemporalProcess]:
     """Run a server until the block ends."""
@@ -41,7 +52,7 @@ async def temporal_process() -> AsyncIterator[TemporalProcess]:
         async with Supervisor(Path(folder)) as supervisor:
             await supervisor.start(temporal_service(Path(folder), ports))
             address = f"127.0.0.1:{ports.temporal}"
-            client = await Client.connect(address, data_converter=data_converter())
+            client = await _connected(address)
             pid = supervisor.pid("temporal")
             assert pid
             process = TemporalProcess(client, pid)

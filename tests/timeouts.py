@@ -27,6 +27,14 @@ async def pauses() -> AsyncIterator[None]:
         pause = min(1.4 * pause, LONGEST_PAUSE)
 
 
+async def within_a_minute(seconds: float = 15.0) -> None:
+    """Wait for the next minute of the clock unless this one lasts for so long: where it ends, a rate's sliding window
+    lets one more pass.
+    """
+    if (left := 60 - time.time() % 60) < seconds:
+        await asyncio.sleep(left)
+
+
 @dataclass
 class Lateness:
     """Seconds by which this event loop has been late in all, since the machine or the test process was busy."""

@@ -22,16 +22,17 @@ class WrittenIndex(EventIndex):
 
     async def write(self, reports: Sequence[RunReport]) -> None:
         """Write the reports as a run does."""
-        async with self._rows() as rows:
+        async with self.rows() as rows:
             await rows.write(reports)
 
     async def erase(self, tenant: str, event_id: str) -> None:
         """Remove an event."""
-        async with self._rows() as rows:
+        async with self.rows() as rows:
             await rows.remove(tenant, event_id)
 
     @asynccontextmanager
-    async def _rows(self) -> AsyncIterator[EventRows]:
+    async def rows(self) -> AsyncIterator[EventRows]:
+        """Give what writes to the block."""
         transactions = Transactions(self._engine, self._database)
         rows = EventRows(self._database, DirectReads(self._engine, self._database), transactions)
         try:

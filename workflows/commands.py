@@ -34,14 +34,14 @@ class Commands:
         deliver_at: DeliverAt,
         batches: Batches,
         report: Callable[[Sequence[DeliveryState]], None],
-        until_stored: Callable[[], Awaitable[None]],
+        until_recorded: Callable[[], Awaitable[None]],
     ) -> None:
-        """`report`: called with the deliveries that a command has changed. `until_stored`: called after an update."""
+        """`report`: called with the deliveries that a command has changed. `until_recorded`: called after an update."""
         self._deliveries = deliveries
         self._deliver_at = deliver_at
         self._batches = batches
         self._report = report
-        self._until_stored = until_stored
+        self._until_recorded = until_recorded
         self._is_closed = False
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class Commands:
     async def update(self, command: Command, delivery: str | None) -> None:
         """Apply a command that is not in the history yet."""
         self.apply(command, delivery)
-        await self._until_stored()
+        await self._until_recorded()
 
     def apply(self, command: Command, delivery: str | None) -> None:
         """Apply a command to one delivery, or to all that it can be applied to."""

@@ -6,8 +6,7 @@ Pure: `EventWorkflow` brings the time, the outcomes and the commands.
 from datetime import datetime
 
 from hookkeeper.commands import reopened
-from hookkeeper.content.context import AlertKind
-from hookkeeper.messages.event import NEED_ATTENTION, Delivery, FinalStatus, Reason, Receipt, Trigger
+from hookkeeper.messages.event import LOST, NEED_ATTENTION, Delivery, FinalStatus, Reason, Receipt, Trigger
 from hookkeeper.outcomes import Outcome
 from workflows import delivery_status as status
 from workflows.retry import delay_of_recheck, put_off, use_step, with_attempt
@@ -40,7 +39,6 @@ class DeliveryState:
         """Counts commands and signals, so that a waiting run notices them."""
         self._max_tracked_bytes = max_tracked_bytes
         """Maximum bytes of recipients whose delivery receipts are tracked; above it, tracking is off."""
-        self._pending_alert: AlertKind | None = None
 
     @property
     def in_flight(self) -> bool:
@@ -145,15 +143,12 @@ class DeliveryState:
             return self._end("cancelled") if self.cancelling else None
         self.record = with_attempt(self.record, outcome, trigger, self.due_at)
         reached = (*self.record.reached, *outcome.reached)
-        self._update(alerts=outcome.alerts, reached=reached, rechecks=0, held_until=None)
-        self._update(degraded=outcome.degraded, recovers=outcome.recovered)
+        self._update(alerts=outcome.alerts, reached=reached, degraded=outcome.degraded, rechecks=0, held_until=None)
         if self.record.ordered is not None:  # the webhook's present policy counts
             self._update(ordered=outcome.ordered)
         self._settle(outcome, now, jitter)
         if not self.record.blocks_line:
             self._update(ordered=None)
-        if outcome.disabled and outcome.alerts:
-            self._pending_alert = "disabled"  # instead of the alert that the delivery has failed
         for receipt in self.record.receipts:  # the provider may report before our own attempt has returned
             self._apply_receipt(receipt)
         if redelivering:
@@ -213,8 +208,8 @@ class DeliveryState:
     def _apply_receipt(self, receipt: Receipt) -> None:
         if not status.is_awaited(self.record, receipt):
             return
-        if receipt.kind in status.LOST:
-            self._end("failed", status.LOST[receipt.kind])
+        if receipt.kind in LOST:
+            self._end("failed", LOST[receipt.kind])
         elif receipt.kind in status.ARRIVED:
             self._update(awaiting=status.still_awaited(self.record, receipt))
             if not self.record.awaiting:
@@ -277,7 +272,7 @@ class DeliveryState:
             self._update(held_until=until)
 
     def end_hold(self) -> None:
-        """Fail after the maximum hold. The alert activity determines whether the webhook wants alerts."""
+        """Fail after the maximum hold. The webhook may want an alert."""
         self._update(alerts=True)
         self._end("failed", "held_too_long")
 
@@ -295,20 +290,9 @@ class DeliveryState:
         self.revision += 1
         self._update(granted=True, reason=None)
 
-    def take_alert(self) -> AlertKind | None:
-        """Return the alert that is due, once."""
-        alert, self._pending_alert = self._pending_alert, None
-        return alert
-
     def _end(self, final: FinalStatus, reason: Reason | None = None) -> None:
         self.forced = self.held = self.cancelling = False
-        if final == "failed" and self.record.alerts:
-            self._pending_alert = "failed"
-        if final == "succeeded" and self.record.recovers:
-            self._pending_alert = "recovered"
-        self._update(
-            status=final, reason=reason, next_attempt_at=None, recheck_at=None, held_until=None, recovers=False
-        )
+        self._update(status=final, reason=reason, next_attempt_at=None, recheck_at=None, held_until=None)
         self._update(awaiting=(), awaiting_until=None)
 
     def _update(self, **changes: object) -> None:

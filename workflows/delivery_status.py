@@ -52,8 +52,6 @@ def due_times(delivery: Delivery, held: bool) -> dict[str, datetime]:
 
 # Receipts: a mail provider has accepted an email, and reports later whether it arrived
 
-LOST: dict[ReceiptKind, Reason] = {"bounced": "bounced", "dropped": "rejected"}
-"""Receipts after which the email will not arrive."""
 ARRIVED: frozenset[ReceiptKind] = frozenset({"delivered", "spam_report"})
 
 RECEIPT_TIMEOUT = timedelta(hours=72)

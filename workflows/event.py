@@ -1,5 +1,5 @@
 """The run of one event: wait until its time, make the first attempts together, retry each delivery until it is final,
-send alerts, close.
+close.
 
 An event with more than a hundred targets has several such runs. The API starts the first one with all targets; it
 delivers to the first hundred, and starts its siblings with the others. From then on, no run waits for another one.
@@ -34,7 +34,6 @@ from hookkeeper.partition import parts_of
 from hookkeeper.state_size import AWAITING_BUDGET, truncated
 from workflows import summaries, timers
 from workflows.activities import run_until_done
-from workflows.alerts import Alerts
 from workflows.batches import Batches, first_batches, record_outcomes
 from workflows.commands import Commands, signal_handler, update_handler
 from workflows.deliver_at import DeliverAt
@@ -46,8 +45,6 @@ from workflows.visibility import SearchAttributes, run_number
 MAX_HISTORY_EVENTS = 2_000
 """Events after which a run continues as new. A worker replays them in half a second. Each update is two events or more,
 so a run never reaches the 2,000 updates after which Temporal accepts no further one."""
-ALERTS_PENDING = "All deliveries are final. The run stays open until its alerts are sent, or given up after some hours."
-"""What the Temporal web UI then shows."""
 
 
 @workflow.defn(name=temporal_names.EVENT)
@@ -65,10 +62,9 @@ class EventWorkflow:
         self._records = EventRecords(event)
         self._deliver_at = DeliverAt(event.deliver_at, self._search_attributes)
         self._batches = Batches(event)
-        self._alerts = Alerts(event)
         self._turns = Turns(event, self._deliveries.values(), self._recorded, self._has_to_continue_as_new)
         self.commands = Commands(
-            self._deliveries, self._deliver_at, self._batches, self._report, self._records.until_stored
+            self._deliveries, self._deliver_at, self._batches, self._report, self._records.until_recorded
         )
         self._cancel_requested = False
         self._finished_at: datetime | None = None
@@ -92,8 +88,7 @@ class EventWorkflow:
         except asyncio.CancelledError:
             self._cancel_requested = True
             await self.commands.signal("cancel", None)
-            self._alerts.stop()
-            await workflow.wait_condition(lambda: condition() and self._alerts.are_done)
+            await workflow.wait_condition(condition)
 
     async def _work(self) -> None:
         await asyncio.gather(self._start_siblings(), self._deliver())
@@ -117,7 +112,6 @@ class EventWorkflow:
         await self._deliver_at.wait(self._is_over)
         if self._event.deliver_at:
             self._record(())
-        self._alerts.resume()
         batches = [self._deliver_batch(batch) for batch in first_batches(self._deliveries.values())]
         await asyncio.gather(*batches, *self._turns.take())
 
@@ -183,13 +177,10 @@ class EventWorkflow:
         self._report(deliveries)
 
     def _report(self, deliveries: Sequence[DeliveryState]) -> None:
-        """Report changed deliveries: in the event's rows, its search attributes, and by the alerts that are due."""
-        self._alerts.send_due(deliveries)
+        """Report changed deliveries: in the event's rows, and its search attributes."""
         if not self._is_over():  # otherwise the run closes now, and records that
             self._record(deliveries)
             self._search_attributes.update()
-        if not self._alerts.are_done and self._are_all_final():
-            workflow.set_current_details(ALERTS_PENDING)
 
     def _is_start_recorded(self) -> bool:
         """Return whether the rows have this run already: the service that accepts an event writes those of its first
@@ -259,26 +250,13 @@ class EventWorkflow:
         return event_status(records, scheduled=self._deliver_at.is_pending)
 
     def _is_over(self) -> bool:
-        return self._are_all_final() and self._alerts.are_done
-
-    def _are_all_final(self) -> bool:
         return all(delivery.is_final for delivery in self._deliveries.values())
 
     def _has_to_continue_as_new(self) -> bool:
-        """Return whether the history is long. While an alert is being sent, it may become twice as long: the next run
-        would send the alert again.
-        """
-        length = workflow.info().get_current_history_length()
-        return length > MAX_HISTORY_EVENTS and (self._alerts.are_done or length > 2 * MAX_HISTORY_EVENTS)
+        return workflow.info().get_current_history_length() > MAX_HISTORY_EVENTS
 
     def _carried_over(self) -> EventInput:
-        return self._event.model_copy(
-            update={
-                "deliveries": self._snapshots(),
-                "deliver_at": self._deliver_at.time,
-                "pending_alerts": self._alerts.pending,
-            }
-        )
+        return self._event.model_copy(update={"deliveries": self._snapshots(), "deliver_at": self._deliver_at.time})
 
     def _snapshots(self) -> tuple[Delivery, ...]:
         return truncated([delivery.snapshot for delivery in self._deliveries.values()])
@@ -306,7 +284,7 @@ class EventWorkflow:
     async def reschedule(self, deliver_at: datetime) -> None:
         self._deliver_at.move(deliver_at)
         self._record(())
-        await self._records.until_stored()
+        await self._records.until_recorded()
 
     @reschedule.validator
     def check_reschedule(self, deliver_at: datetime) -> None:

@@ -13,7 +13,8 @@ from temporalio import workflow
 from activities.runs import RunActivities
 from hookkeeper import ids
 from hookkeeper.messages.event import Delivery, EventInput, EventState, EventStatus
-from hookkeeper.messages.run_report import EventProgress, RunReport, progress_of, report_of
+from hookkeeper.messages.rows import EventRow
+from hookkeeper.messages.run_report import RunReport, row_of
 from workflows import timers
 from workflows.activities import INTERNAL_RETRY
 from workflows.visibility import run_number
@@ -39,14 +40,16 @@ class Recorder:
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
 
-    async def until_stored(self) -> None:
-        """Wait until the history has the update that has just been applied, and record nothing of it before.
+    async def until_recorded(self) -> None:
+        """Wait until the update that has just been applied is in the history, and then in the rows, which its sender
+        reads.
 
         Temporal forgets an update if it dies before the end of the workflow task that applies it, and a local activity
         runs within that task. The next one, which the timer brings, comes after it.
         """
         self._storing = asyncio.create_task(timers.sleep(timers.SHORTEST, "the command is stored, then recorded"))
         await self._storing
+        await workflow.wait_condition(lambda: self.is_done)
 
     @property
     def is_done(self) -> bool:
@@ -75,8 +78,9 @@ class SharedRunRecords(Recorder):
         info = workflow.info()
         if not ids.is_shared_run(info.workflow_id):  # started with Temporal's own tools
             return
-        progress = progress_of(state, info.run_id, event.digest, shared_run=info.workflow_id)
-        self.put(report_of(state, progress, workflow.now(), state.finished_at))
+        row = row_of(state, workflow.now(), info.run_id, event)
+        row = row._replace(shared_run=info.workflow_id, finished_at=state.finished_at)
+        self.put(RunReport(row, state.deliveries))
 
 
 class EventRecords(Recorder):
@@ -101,25 +105,26 @@ class EventRecords(Recorder):
         if not self._is_known:
             return
         info = workflow.info()
-        progress = EventProgress(
+        row = EventRow(
+            accepted_at=self._event.accepted_at,
+            tenant=self._event.tenant,
+            id=self._event.id,
+            type=self._event.type,
             status=status,
+            as_of=workflow.now(),
             needs_attention=needs_attention,
             deliver_at=deliver_at,
+            finished_at=finished_at,
             run_id=info.run_id,
             digest=self._event.digest,
+            parts=self._event.parts,
+            apart=ids.is_apart(info.workflow_id),
         )
         self.put(
             RunReport(
-                tenant=self._event.tenant,
-                event_id=self._event.id,
-                type=self._event.type,
-                accepted_at=self._event.accepted_at,
-                as_of=workflow.now(),
-                progress=progress,
-                deliveries=tuple(deliveries),
-                finished_at=finished_at,
+                row,
+                tuple(deliveries),
                 part=ids.part_of(info.workflow_id),
-                parts=self._event.parts,
                 traceparent=self._event.traceparent,
                 deliveries_before=self._deliveries_before,
             )

@@ -1,5 +1,5 @@
 """Redeliver failed deliveries in bulk, or do what was asked to the events that a search finds: at a rate, also if
-processes are killed.
+processes are killed. A tenant's deletion erases all of its events, and then removes the tenant.
 
 The rows of events have them in order.
 
@@ -16,6 +16,7 @@ from temporalio import workflow
 from activities.recovery import RecoveryActivities, TenantActivities
 from hookkeeper import temporal_names
 from hookkeeper.messages.bulk_work import (
+    ERASE,
     RecoveryCandidate,
     RecoveryPlan,
     RecoveryScope,
@@ -49,14 +50,17 @@ class RecoveryWorkflow:
     @workflow.run
     async def run(self, state: RecoveryState) -> RecoveryState:
         """Count, then redeliver plan by plan; return the final state. It pauses itself if its webhook is off."""
+        is_deletion = state.scope.action == ERASE
         if self._state.found is None:
+            if is_deletion:
+                await self._close_tenant()
             self._set(scope=_until_start(self._state.scope, workflow.info().start_time))
             self._set(found=await self._count())
         while not self._is_cancelled() and await self._redeliver_next():
             if workflow.info().get_current_history_length() > LONG_HISTORY:
                 workflow.continue_as_new(self._state)
-        if not self._is_cancelled():
-            await self._end()
+        if is_deletion and not (self._is_cancelled() or self._state.failed):
+            await self._remove_tenant()
         self._set(status="cancelled" if self._is_cancelled() else "finished", finished_at=workflow.now())
         return self._state
 
@@ -78,9 +82,6 @@ class RecoveryWorkflow:
         return self._state
 
     # Steps
-
-    async def _end(self) -> None:
-        """Do what comes after the last event."""
 
     async def _redeliver_next(self) -> bool:
         """Redeliver the next candidates; False if these were the last ones."""
@@ -111,7 +112,7 @@ class RecoveryWorkflow:
         state = self._state
         self._set(
             found=(state.found or 0) + summary.discovered,
-            redelivered=state.redelivered + summary.redelivered,
+            done=state.done + summary.redelivered,
             skipped=state.skipped + summary.skipped,
             failed=state.failed + summary.failed,
         )
@@ -159,37 +160,18 @@ class RecoveryWorkflow:
             summary=f"{scope.action or 'redeliver'} {len(runs)}",
         )
 
-
-@workflow.defn(name=temporal_names.BULK)
-class BulkWorkflow(RecoveryWorkflow):
-    """A recovery with an action. Workers of a release without it leave this type alone."""
-
-    @workflow.run
-    async def run(self, state: RecoveryState) -> RecoveryState:
-        """Do what a recovery does."""
-        return await super().run(state)
-
-
-@workflow.defn(name=temporal_names.TENANT_DELETION)
-class TenantDeletionWorkflow(RecoveryWorkflow):
-    """Closes a tenant, erases its events, then removes all else that it has, unless an event could not be erased."""
-
-    @workflow.run
-    async def run(self, state: RecoveryState) -> RecoveryState:
-        """Close the tenant, do what a recovery does, and remove the tenant."""
-        scope = state.scope
-        if state.found is None:
-            await run_bulk_step(
-                TenantActivities.close_tenant, scope, tenant=scope.tenant, timeout=STEP_TIMEOUT, summary="close"
-            )
-        return await super().run(state)
-
-    async def _end(self) -> None:
+    async def _close_tenant(self) -> None:
         scope = self._state.scope
-        if not self._state.failed:
-            await run_bulk_step(
-                TenantActivities.remove_tenant, scope, tenant=scope.tenant, timeout=COUNT_TIMEOUT, summary="remove"
-            )
+        await run_bulk_step(
+            TenantActivities.close_tenant, scope, tenant=scope.tenant, timeout=STEP_TIMEOUT, summary="close"
+        )
+
+    async def _remove_tenant(self) -> None:
+        """Remove all else that a tenant has, once each of its events could be erased."""
+        scope = self._state.scope
+        await run_bulk_step(
+            TenantActivities.remove_tenant, scope, tenant=scope.tenant, timeout=COUNT_TIMEOUT, summary="remove"
+        )
 
 
 def batch_size(rate: float, done: int = 0, seconds: float = 0.0) -> int:

@@ -1,8 +1,8 @@
 """The run of several events that were accepted at the same moment: it makes their first attempts together.
 
 One activity makes all of them. Each event that has not succeeded then gets a run of its own, with its state: whatever
-is retried, held, cancelled or has an alert to send is an `EventWorkflow`. So a shared run lives for one attempt, and
-its costs are those of one run, however many events it has.
+is retried, held or cancelled is an `EventWorkflow`. So a shared run lives for one attempt, and its costs are those of
+one run, however many events it has.
 
 This code is permanent, like that of `workflows.event`.
 """
@@ -28,7 +28,6 @@ from hookkeeper.outcomes import Outcome
 from hookkeeper.search_attributes import memo, run_summary, search_attributes
 from workflows import summaries, timers
 from workflows.activities import run_until_done
-from workflows.alerts import alert_of
 from workflows.batches import record_outcomes
 from workflows.commands import APPLY
 from workflows.delivery import DeliveryState
@@ -82,18 +81,12 @@ class FirstAttempts:
         self.is_settled = self.is_elsewhere = True
 
     def settle(self, now: datetime) -> None:
-        """Finish the event if it has succeeded and has no alert to send; otherwise, let it continue in its own run."""
+        """Finish the event if it has succeeded; otherwise, let it continue in its own run."""
         self.is_settled = True
-        run = f"{workflow.info().run_id}/{self.event.id}"
-        alerts = tuple(
-            alert_of(self.event, delivery.snapshot, kind, run)
-            for delivery in self.deliveries.values()
-            if (kind := delivery.take_alert())
-        )
-        if self.has_succeeded and not alerts:
+        if self.has_succeeded:
             self.finished_at = now
         else:
-            self.own_run = self.event.model_copy(update={"deliveries": self._snapshots(), "pending_alerts": alerts})
+            self.own_run = self.event.model_copy(update={"deliveries": self._snapshots()})
 
     def _snapshots(self) -> tuple[Delivery, ...]:
         return tuple(delivery.snapshot for delivery in self.deliveries.values())
@@ -188,7 +181,7 @@ class SharedRunWorkflow:
             pass
         is_in_open_run = await run_until_done(
             RunActivities.is_in_open_run,
-            HandOver(tenant=event.tenant, event_id=event.id, digest=event.digest),
+            HandOver(tenant=event.tenant, event_id=event.id, accepted_at=event.accepted_at),
             start_to_close_timeout=timedelta(seconds=20),
             priority=Priority(fairness_key=event.tenant),
             summary=f"compare {event.id} with the open run of its id",
@@ -209,7 +202,7 @@ class SharedRunWorkflow:
         for delivery in self._select(command):
             APPLY[command.command](event.deliveries[delivery])
         self._report(event)
-        await self._records.until_stored()
+        await self._records.until_recorded()
 
     @command.validator
     def check_command(self, command: SharedCommand) -> None:

@@ -21,6 +21,8 @@ from api.schemas.events import (
     EventCommandAccepted,
     EventSummary,
     LatestResultView,
+    RunsView,
+    RunView,
 )
 from api.schemas.recoveries import HeldCount, QueueState, RecoveryCommandAccepted, WebhookDelivery
 from api.views import statistics
@@ -29,8 +31,10 @@ from hookkeeper.content.templates import EXAMPLE_EVENT_ID
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.bulk_work import RecoveryScope, RecoveryState
 from hookkeeper.messages.event import Attempt, Delivery, EventInput, EventState
+from hookkeeper.messages.run_report import row_of
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.policy import RetryPolicy
+from hookkeeper.registry.event_rows import EventSnapshot
 from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
@@ -39,7 +43,6 @@ from hookkeeper.services.portal_links import PortalLink, PortalSessionView, Them
 from hookkeeper.services.preview import Preview, RequestPreview
 from hookkeeper.services.schedule_fields import ScheduleCommandAccepted, ScheduleSummary
 from hookkeeper.services.tenants import TenantView
-from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.schedules.conversion import FiringRun, ScheduleSnapshot
 
 CREATED = datetime(2026, 1, 1, 9, tzinfo=UTC)
@@ -115,9 +118,10 @@ STATE = EventState(
     deliveries=(Delivery(id=WEBHOOK_ID, webhook_id=WEBHOOK_ID, target=URL, status="succeeded", attempts=ATTEMPTS),),
 )
 INPUT = EventInput(id=EVENT_ID, type="order.paid", tenant="acme", timestamp=HAPPENED, data=DATA, accepted_at=ACCEPTED)
-EVENT = views.event(EventSnapshot(WORKFLOW_ID, RUN_ID, 1, INPUT, STATE), LINKS)
+ROW = row_of(STATE, ENDED, RUN_ID, INPUT)
+EVENT = views.event(EventSnapshot(ROW, INPUT, STATE), LINKS)
 DELIVERING = STATE.model_copy(update={"status": "delivering"})
-ACCEPTED_EVENT = views.accepted(EventSnapshot(WORKFLOW_ID, RUN_ID, 1, INPUT, DELIVERING), LINKS)
+ACCEPTED_EVENT = views.accepted(EventSnapshot(ROW, INPUT, DELIVERING), LINKS)
 NO_TYPE = Invalid.field("type", "Field required")
 
 RECOVERY = RecoveryState(
@@ -131,7 +135,7 @@ RECOVERY = RecoveryState(
     ),
     rate=20,
     found=1200,
-    redelivered=340,
+    done=340,
     skipped=2,
 )
 
@@ -263,6 +267,7 @@ EXAMPLES: tuple[BaseModel, ...] = (
         ]
     ),
     EVENT,
+    RunsView(items=[RunView(workflow_id=WORKFLOW_ID, run_id=RUN_ID, status="COMPLETED", deliveries=EVENT.deliveries)]),
     EventSummary.of(EVENT, webhooks=[WEBHOOK_ID], needs_attention=[], latest=LATEST, channels=["project_1"]),
     EventCommandAccepted(id=EVENT_ID, command="retry", delivery=WEBHOOK_ID),
     ErasureAccepted(id=EVENT_ID, runs=1),

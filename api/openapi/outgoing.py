@@ -67,6 +67,15 @@ class FailingElement(ResponseModel):
     text: str
 
 
+class AlsoFailed(ResponseModel):
+    event: str
+    type: str
+    delivery: str
+    target: str
+    status_code: int | None
+    error: str | None
+
+
 class AlertDetails(ResponseModel):
     kind: AlertKind
     """`failing`: the webhook's `alert_after` is reached. `reminder`: it still fails. `disabling`: it will be disabled
@@ -88,6 +97,8 @@ class AlertDetails(ResponseModel):
     failing_since: Time | None
     also_failing: list[FailingElement]
     """Other targets of the webhook whose latest attempts have failed."""
+    also_failed: list[AlsoFailed]
+    """Of `failed`: up to ten of the other deliveries that have failed at the same time."""
     waiting: int
     """Deliveries that are held, or wait for a retry, at most 1,000; 0 for `failed`."""
     next_attempt_at: Time | None
@@ -98,7 +109,7 @@ class AlertDetails(ResponseModel):
     link: str
     """The page of the webhook, or for `failed` that of the event, in the dashboard; for owners, in their portal."""
     temporal: str | None
-    """For operators: the run that alerts, in the Temporal web UI."""
+    """For operators: the incident, or for `failed` the run of the event, in the Temporal web UI."""
     unreported: int
     """What has failed since the last alert without an alert of its own."""
 
@@ -131,6 +142,7 @@ ALERT = SentAlert(
         failures=5,
         failing_since=EVENT.timestamp,
         also_failing=[],
+        also_failed=[],
         waiting=181,
         next_attempt_at=datetime(2026, 1, 2, 3, 34, 5, 678_000, tzinfo=UTC),
         disable_at=datetime(2026, 1, 7, 3, 4, 5, 678_000, tzinfo=UTC),

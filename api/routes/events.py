@@ -31,10 +31,12 @@ from api.schemas.events import (
     EventPage,
     EventView,
     RescheduleRequest,
+    RunsView,
 )
 from api.state import state_of
 from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.services.event_commands import acknowledge, reschedule, send, unacknowledge
+from hookkeeper.services.event_reads import read_event
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.webhooks import names_of
 
@@ -103,9 +105,18 @@ async def stream_events(request: Request, stream: SubscriptionDep) -> AsyncItera
 
 
 @router.get("/{event_id}", responses=responses(404), dependencies=[needs("events:read")])
-async def show_event(event_id: PathId, gateway: GatewayDep, links: LinksDep, tenant: EventTenant) -> EventView:
+async def show_event(event_id: PathId, store: StoreDep, links: LinksDep, tenant: EventTenant) -> EventView:
     """Show an event with its data, its deliveries and their attempts."""
-    return views.event(await gateway.read(tenant, event_id), links)
+    return views.event(await read_event(store.rows, tenant, event_id), links)
+
+
+@router.get("/{event_id}/run", responses=responses(404), dependencies=[needs("events:read")])
+async def show_run(event_id: PathId, gateway: GatewayDep, tenant: EventTenant) -> RunsView:
+    """Ask the workflow that runs an event for its state, which needs Temporal, and a worker while the run is open.
+
+    `GET /v1/events/{event_id}` reads what the workflow has recorded: the same, but for the latest moment.
+    """
+    return views.runs(await gateway.runs.states(tenant, event_id))
 
 
 def _add_command(command: Command, summary: str, description: str) -> None:

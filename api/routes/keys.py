@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from api.access import GuardedRoute, needs
-from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, GatewayDep, Limit, StoreDep
+from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, Limit, SchedulesDep, StoreDep
 from api.problems import KEYED, responses
 from hookkeeper.registry.api_keys import new_key_id
 from hookkeeper.services.caller import SCOPES, Scope
@@ -86,7 +86,7 @@ class RevokedKey(ResponseModel):
 async def revoke_key(
     key_id: KeyId,
     store: StoreDep,
-    gateway: GatewayDep,
+    schedules: SchedulesDep,
     caller: CallerDep,
     authenticator: AuthenticatorDep,
     pause_schedules: Annotated[
@@ -97,9 +97,6 @@ async def revoke_key(
 
     The response lists the schedules that were created with the key. The request can be repeated.
     """
-    made = await revoke(key_id, store, gateway, caller, authenticator.forget, pauses=pause_schedules)
-    schedules = [
-        ScheduleOfKey(id=known.plan.id, tenant=known.plan.tenant, paused=known.paused or pause_schedules)
-        for known in made
-    ]
-    return RevokedKey(id=key_id, schedules=schedules)
+    made = await revoke(key_id, store, schedules, caller, authenticator.forget, pauses=pause_schedules)
+    shown = [ScheduleOfKey(id=row.id, tenant=row.tenant, paused=row.paused or pause_schedules) for row in made]
+    return RevokedKey(id=key_id, schedules=shown)

@@ -261,7 +261,7 @@ async def _signed_body(request: Request, key: str | None, signature: str, timest
     try:
         check_time(timestamp, utc_now())
         body = await request.body()
-        check_signature(key, signature, timestamp, body)
+        await asyncio.to_thread(check_signature, key, signature, timestamp, body)  # the first call imports the package
     except NotSigned as refusal:
         log.warning("sendgrid events refused", detail=str(refusal))
         raise Unauthorized(str(refusal), headers={"www-authenticate": "Signature"}) from None

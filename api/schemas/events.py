@@ -161,6 +161,20 @@ class EventView(EventBase):
     deliveries: list[DeliveryView]
 
 
+class RunView(ResponseModel):
+    workflow_id: str
+    run_id: str
+    status: str
+    """The status of the workflow as Temporal names it: `RUNNING`, `COMPLETED`, `FAILED`, `CANCELED`, `TERMINATED` …"""
+    deliveries: list[DeliveryView]
+    """As the workflow itself has them. None if the event goes on in another run."""
+
+
+class RunsView(ResponseModel):
+    items: list[RunView]
+    """The run of the event, or all among which its deliveries are divided. None if Temporal has none."""
+
+
 class LatestResultView(ResultSoFar):
     """The result so far of one delivery."""
 

@@ -26,8 +26,6 @@ class RecoveryView(ResponseModel):
     run of a bulk action counts at most 10,000."""
     done: int
     """Events that were redelivered, or to which the action was applied."""
-    redelivered: int
-    """The same as `done`."""
     failed: int
     """Events that were skipped because they could not be read for minutes."""
     skipped: int

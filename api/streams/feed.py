@@ -21,10 +21,10 @@ from api.streams.subscription import Subscription, Update
 from hookkeeper.asyncio_tasks import stop
 from hookkeeper.limits import TenantLimit
 from hookkeeper.links import LinkBuilder
+from hookkeeper.messages.rows import EventKey
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.change_log import Change, Position
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.search import Search
 from hookkeeper.services.caller import Caller
 
@@ -218,11 +218,11 @@ class ChangeFeed:
                 event,
                 ServerSentEvent(
                     event="event",
-                    raw_data=views.event_change(event, self._links).model_dump_json(),
-                    id=self._cursors.id_of(event.position),
+                    raw_data=views.event_change(event, self._links, is_new=change.is_new).model_dump_json(),
+                    id=self._cursors.id_of(change.position),
                 ),
             )
-            for event in found
+            for change, event in found
         ]
 
     def _live(self) -> list[Subscription]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from fastapi.sse import ServerSentEvent
 
-from hookkeeper.registry.index.change_log import ChangedEvent, Position
+from hookkeeper.messages.rows import EventRow
+from hookkeeper.registry.index.change_log import Position
 from hookkeeper.registry.index.search import Search
 from hookkeeper.services.caller import Caller
 
@@ -20,7 +21,7 @@ MAX_WAITING_BYTES = 1024 * 1024
 class Update:
     """A message about a change, made once for all streams."""
 
-    event: ChangedEvent
+    event: EventRow
     message: ServerSentEvent
 
 
@@ -72,7 +73,7 @@ class Subscription:
         self._bytes -= len(message.raw_data or "")
         return message
 
-    def shows(self, event: ChangedEvent) -> bool:
+    def shows(self, event: EventRow) -> bool:
         """Return whether an event meets the filters. Those on a delivery have to be met by one that has changed."""
         search = self.search
         if search.tenant not in (None, event.tenant):

@@ -32,14 +32,16 @@ from api.svix.endpoints import EndpointOut
 from api.svix.messages import MessageOut, page_of_messages, read_message
 from hookkeeper.commands import UnknownDelivery
 from hookkeeper.messages.event import Delivery, DeliveryStatus
-from hookkeeper.registry.index.listing import ListedEvent, cursor_after
+from hookkeeper.messages.rows import EventRow
+from hookkeeper.registry.event_rows import EventSnapshot
+from hookkeeper.registry.index.listing import cursor_after
 from hookkeeper.registry.models import Tenant, Webhook
+from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.event_commands import send
+from hookkeeper.services.event_reads import read_event
 from hookkeeper.services.fields import EVENT_ID, Time
 from hookkeeper.services.new_event import NewEvent, new_event_id
-from hookkeeper.temporal.events.gateway import Gateway
-from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.server.error_translation import UnknownEvent
 
 router = APIRouter(**ROUTES)
@@ -179,19 +181,17 @@ def _state(status: DeliveryStatus, next_attempt: datetime | None, expanded: bool
 async def list_attempts_of_message(
     app: Application,
     msg_id: MessageId,
-    gateway: GatewayDep,
     searches: SearchesDep,
     store: StoreDep,
     paging: PagingDep,
     wanted: WantedDep,
     filter_: MessageFilterDep,
-    audit: AuditDep,
     endpoint_id: str | None = None,
 ) -> ListResponse[AttemptOut]:
     """List the attempts of a message, the latest first."""
     endpoint = await find_endpoint(app, endpoint_id, store) if endpoint_id else None
     async with searches.slot(app.id):
-        snapshot = await read_message(app.id, msg_id, gateway, audit)
+        snapshot = await read_message(app.id, msg_id, store)
     is_meant = filter_.channel is None or filter_.channel in snapshot.event.channels
     is_meant = is_meant and (not filter_.event_types or snapshot.event.type in filter_.event_types)
     return await paging.of_whole(wanted.of(snapshot, endpoint.id if endpoint else endpoint_id) if is_meant else [])
@@ -201,7 +201,7 @@ async def list_attempts_of_message(
 async def list_attempts_of_endpoint(
     app: Application,
     endpoint: Endpoint,
-    gateway: GatewayDep,
+    store: StoreDep,
     searches: SearchesDep,
     index: IndexDep,
     paging: PagingDep,
@@ -218,7 +218,7 @@ async def list_attempts_of_endpoint(
         found: list[AttemptOut] = []
         cursor, step = None, -1 if oldest_first else 1
         if start:
-            snapshot = await _snapshot_of(start, app, endpoint, gateway)
+            snapshot = await _snapshot_of(start, app, endpoint, store)
             cursor = cursor_after(snapshot.event)
             attempts = list(wanted.all_of(snapshot, endpoint.id))[::step]
             later = dropwhile(lambda each: each.id != start, attempts)
@@ -232,7 +232,7 @@ async def list_attempts_of_endpoint(
             if len(found) > limit:
                 break
             with suppress(UnknownEvent):  # it is being erased
-                found += wanted.of(await gateway.read(app.id, row.id), endpoint.id)[::step]
+                found += wanted.of(await read_event(store.rows, app.id, row.id), endpoint.id)[::step]
         if len(found) > limit or (more and len(found) == limit):
             return found[:limit], found[limit - 1].id
         return found, _id(0, endpoint.id, rows[-1].id) if more else None
@@ -241,12 +241,12 @@ async def list_attempts_of_endpoint(
         return await paging.by_id(read)
 
 
-async def _snapshot_of(attempt_id: str, app: Tenant, endpoint: Webhook, gateway: Gateway) -> EventSnapshot:
+async def _snapshot_of(attempt_id: str, app: Tenant, endpoint: Webhook, store: Store) -> EventSnapshot:
     """Return the event of an attempt to the endpoint. Raises Malformed for an unknown attempt."""
     match = re.fullmatch(rf"atmpt_\d+_{endpoint.id}_({EVENT_ID[1:-1]})", attempt_id, re.ASCII)
     try:
         if match:
-            return await gateway.read(app.id, match[1])
+            return await read_event(store.rows, app.id, match[1])
     except UnknownEvent:
         pass
     raise bad_cursor()
@@ -254,10 +254,10 @@ async def _snapshot_of(attempt_id: str, app: Tenant, endpoint: Webhook, gateway:
 
 @router.get("/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}", dependencies=[READ])
 async def show_attempt(
-    app: Application, msg_id: MessageId, attempt_id: str, gateway: GatewayDep, wanted: WantedDep, audit: AuditDep
+    app: Application, msg_id: MessageId, attempt_id: str, store: StoreDep, wanted: WantedDep
 ) -> AttemptOut:
     """Show an attempt."""
-    snapshot = await read_message(app.id, msg_id, gateway, audit)
+    snapshot = await read_message(app.id, msg_id, store)
     found = next((each for each in wanted.of(snapshot) if each.id == attempt_id), None)
     if found is None:
         raise NotFound(UNKNOWN)
@@ -290,7 +290,7 @@ async def list_messages_of_endpoint(
     statuses = tuple(name for name, number in STATUS.items() if number in numbers)
     search = filter_.search(app, webhook=endpoint.id, delivery_statuses=statuses)
 
-    def show(row: ListedEvent, data: Any) -> EndpointMessageOut:
+    def show(row: EventRow, data: Any) -> EndpointMessageOut:
         state = _state("pending", None, expanded)
         if row.latest:  # else the message is being erased
             state = _state(row.latest.status, row.latest.next_attempt_at, expanded)
@@ -301,10 +301,10 @@ async def list_messages_of_endpoint(
 
 @router.get("/app/{app_id}/msg/{msg_id}/endpoint", dependencies=[READ])
 async def list_endpoints_of_message(
-    app: Application, msg_id: MessageId, gateway: GatewayDep, store: StoreDep, paging: PagingDep
+    app: Application, msg_id: MessageId, store: StoreDep, paging: PagingDep
 ) -> ListResponse[MessageEndpointOut]:
     """List the endpoints of a message with the states of their deliveries, also deleted endpoints."""
-    snapshot = await gateway.read(app.id, msg_id)
+    snapshot = await read_event(store.rows, app.id, msg_id)
     deliveries, accepted_at = _to_urls(snapshot), snapshot.event.accepted_at
     known = (await store.webhooks.many({each.webhook_id for each in deliveries}, app.id)).readable
     return await paging.of_whole(
@@ -349,7 +349,7 @@ async def resend_message(
     try:
         await send("redeliver", msg_id, app.id, endpoint.id, gateway, store, caller)
     except UnknownDelivery:
-        event = (await read_message(app.id, msg_id, gateway, audit)).event
+        event = (await read_message(app.id, msg_id, store)).event
         new = NewEvent(tenant=app.id, type=event.type, data=event.data, channels=event.channels)
         sent = await webhooks.ingest.accept_test(new, new_event_id(), endpoint)
         await audit.keep(caller.did("event.redeliver", msg_id, app.id, webhook=endpoint.id, sent=sent.event.id))

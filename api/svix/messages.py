@@ -13,11 +13,11 @@ from pydantic import BaseModel, Field, ValidationError
 
 from api.access import needs
 from api.deps import (
-    AuditDep,
     CallerDep,
     EventEntryDep,
     GatewayDep,
     SearchesDep,
+    StoreDep,
     TenantsDep,
     event_entry,
     tenant_service,
@@ -47,16 +47,18 @@ from api.svix.base import (
 )
 from api.svix.errors import translated, untranslatable
 from hookkeeper.messages.event import EventInput
-from hookkeeper.registry.audit import AuditEntry, AuditLog
-from hookkeeper.registry.index.listing import ListedEvent, cursor_after
+from hookkeeper.messages.rows import EventRow
+from hookkeeper.registry.audit import AuditEntry
+from hookkeeper.registry.event_rows import EventSnapshot
+from hookkeeper.registry.index.listing import cursor_after
 from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import NotFound, NotPossible
+from hookkeeper.services.event_reads import read_event
 from hookkeeper.services.event_search import EventSearches
 from hookkeeper.services.fields import Time
 from hookkeeper.services.new_event import NewEvent, is_generated
 from hookkeeper.temporal.events.erasure import erase_open
-from hookkeeper.temporal.events.gateway import Gateway
-from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.server.error_translation import NOT_FOUND_MESSAGES, UnknownEvent
 from hookkeeper.times import rfc3339
 
@@ -97,18 +99,22 @@ class MessageOut(Out):
     deliver_at: Time | None = None
 
     @classmethod
-    def of(cls, event: EventInput | ListedEvent, data: Any, **state: Any) -> Self:
+    def of(cls, event: EventInput | EventRow, data: Any, **state: Any) -> Self:
         """Show an event. Data of an event of `/v1` that are no object become `{"data": …}`."""
         return cls(
             id=event.id,
             event_id=_event_id(event.id),
             event_type=event.type,
             payload=data if isinstance(data, dict) else {"data": data},
-            channels=list(event.channels) or None,
+            channels=_channels(event) or None,
             timestamp=event.accepted_at,
             deliver_at=event.deliver_at,
             **state,
         )
+
+
+def _channels(event: EventInput | EventRow) -> list[str]:
+    return list(event.channels) if isinstance(event, EventInput) else (event.channels or "").split()
 
 
 def _event_id(message_id: str) -> str | None:
@@ -128,12 +134,12 @@ async def page_of_messages(
     searches: EventSearches,
     search: Search,
     with_content: bool,
-    show: Callable[[ListedEvent, Any], Item],
+    show: Callable[[EventRow, Any], Item],
 ) -> ListResponse[Item]:
     """Read a page of messages, newest first; `show` gets each with its payload."""
     payloads: dict[str, Any] = {}
 
-    async def read(limit: int, cursor: str | None, oldest_first: bool) -> tuple[list[ListedEvent], str | None]:
+    async def read(limit: int, cursor: str | None, oldest_first: bool) -> tuple[list[EventRow], str | None]:
         ordered = replace(search, oldest_first=oldest_first)
         rows, end, found = await searches.with_data(ordered, limit, cursor, reads=with_content)
         payloads.update(found)
@@ -225,11 +231,9 @@ router.add_api_route(
 
 
 @router.get("/app/{app_id}/msg/{msg_id}", dependencies=[needs("events:read")])
-async def show_message(
-    app: Application, msg_id: MessageId, gateway: GatewayDep, audit: AuditDep, with_content: bool = True
-) -> MessageOut:
+async def show_message(app: Application, msg_id: MessageId, store: StoreDep, with_content: bool = True) -> MessageOut:
     """Show a message. Of an expunged one, the audit log has what its payload does not tell."""
-    if entry := await _expunged(app.id, msg_id, gateway, audit):
+    if entry := await _expunged(app.id, msg_id, store):
         kept = entry.detail
         return MessageOut(
             id=msg_id,
@@ -239,22 +243,22 @@ async def show_message(
             channels=kept["channels"].split() or None,
             timestamp=datetime.fromisoformat(kept["accepted_at"]),
         )
-    event = (await gateway.read(app.id, msg_id)).event
+    event = (await read_event(store.rows, app.id, msg_id)).event
     return MessageOut.of(event, event.data if with_content else {})
 
 
-async def read_message(app_id: str, msg_id: str, gateway: Gateway, audit: AuditLog) -> EventSnapshot:
+async def read_message(app_id: str, msg_id: str, store: Store) -> EventSnapshot:
     """Read the event of a message. Raises UnknownEvent, also for one that was expunged: Temporal deletes later."""
-    if await _expunged(app_id, msg_id, gateway, audit):
+    if await _expunged(app_id, msg_id, store):
         raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
-    return await gateway.read(app_id, msg_id)
+    return await read_event(store.rows, app_id, msg_id)
 
 
-async def _expunged(app_id: str, msg_id: str, gateway: Gateway, audit: AuditLog) -> AuditEntry | None:
+async def _expunged(app_id: str, msg_id: str, store: Store) -> AuditEntry | None:
     """Return the audit entry of a message's erasure; None if it has a row, or was not expunged."""
-    if await gateway.reader.row(app_id, msg_id) is not None:
+    if await store.rows.find(app_id, msg_id) is not None:
         return None
-    return await audit.find(_entry_id(app_id, msg_id))
+    return await store.audit.find(_entry_id(app_id, msg_id))
 
 
 def _entry_id(app_id: str, msg_id: str) -> str:
@@ -264,15 +268,15 @@ def _entry_id(app_id: str, msg_id: str) -> str:
 
 @router.delete("/app/{app_id}/msg/{msg_id}/content", status_code=204, dependencies=[needs("events:write"), WITH_KEY])
 async def expunge_message(
-    app: Application, msg_id: MessageId, gateway: GatewayDep, audit: AuditDep, caller: CallerDep
+    app: Application, msg_id: MessageId, gateway: GatewayDep, store: StoreDep, caller: CallerDep
 ) -> None:
     """Erase a message with its attempts. Deliveries that wait are cancelled."""
-    if await _expunged(app.id, msg_id, gateway, audit):
+    if await _expunged(app.id, msg_id, store):
         return
-    event = (await gateway.read(app.id, msg_id)).event
+    event = (await read_event(store.rows, app.id, msg_id)).event
     await erase_open(gateway.erasure, gateway.commands, app.id, msg_id)
     kept = {"type": event.type, "accepted_at": rfc3339(event.accepted_at), "channels": " ".join(event.channels)}
     entry = caller.did("event.erase", msg_id, app.id, **kept)
-    if await audit.find(_entry_id(app.id, msg_id)) is None:  # else an earlier message had the same id
+    if await store.audit.find(_entry_id(app.id, msg_id)) is None:  # else an earlier message had the same id
         entry.id = _entry_id(app.id, msg_id)
-    await audit.keep(entry)
+    await store.audit.keep(entry)

@@ -1,4 +1,4 @@
-"""Hookkeeper, with the settings of the environment: of this checkout, of another one, or as in production."""
+"""Hookkeeper, with the settings of the environment: of this checkout, of another revision, or as in production."""
 
 import os
 import sqlite3
@@ -19,8 +19,8 @@ from hookkeeper.cli.ports import free_ports
 from hookkeeper.cli.startup import read_settings
 
 ONE_EVENT_PER_RUN = {"HOOKKEEPER_MAX_EVENTS_PER_RUN": "1"}
-OTHER_CHECKOUT = "BENCH_BEFORE"
-"""The variable that names the folder of another checkout, such as the commit before a change."""
+PYTHON_BEFORE = "BENCH_PYTHON_BEFORE"
+"""The variable that names the interpreter with the code of another revision: `--before` sets it."""
 RUNS = "SELECT count(DISTINCT coalesce(shared_run, tenant || ' ' || id)) FROM events"
 """The query for the number of runs of all events in the registry."""
 
@@ -35,22 +35,13 @@ def running_unshared(folder: Path, encrypt: bool) -> AbstractAsyncContextManager
 
 
 def running_before(folder: Path, encrypt: bool) -> AbstractAsyncContextManager[SystemUnderTest]:
-    """Run the other checkout."""
+    """Run the other revision."""
     # Its processes must not import the code of this folder.
-    return _running(str(_python(os.environ[OTHER_CHECKOUT])), folder, encrypt, {"PYTHONSAFEPATH": "1"})
+    return _running(os.environ[PYTHON_BEFORE], folder, encrypt, {"PYTHONSAFEPATH": "1"})
 
 
-def why_no_other_checkout() -> str | None:
-    checkout = os.environ.get(OTHER_CHECKOUT)
-    if checkout is None:
-        return f"{OTHER_CHECKOUT} names no checkout"
-    if not _python(checkout).exists():
-        return f"{OTHER_CHECKOUT} is {checkout}, which has no {_python('')}: run `make` there, such as `make dev`"
-    return None
-
-
-def _python(checkout: str) -> Path:
-    return Path(checkout) / ".venv/bin/python"
+def why_no_other_revision() -> str | None:
+    return None if PYTHON_BEFORE in os.environ else "--before names no revision"
 
 
 @asynccontextmanager

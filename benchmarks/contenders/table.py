@@ -9,9 +9,9 @@ CONTENDERS = {
         Contender("bare", "bare Temporal, one run an event", others.running_bare_temporal),
         Contender(
             "before",
-            "Hookkeeper of another checkout",
+            "Hookkeeper of another revision",
             hookkeeper.running_before,
-            hookkeeper.why_no_other_checkout,
+            hookkeeper.why_no_other_revision,
             is_default=False,
         ),
         Contender("unshared", "Hookkeeper, one run an event", hookkeeper.running_unshared),

@@ -260,6 +260,9 @@ def _after_latest(schedule: dict[str, Any]) -> str:
     """Return the note of a paused schedule; its time is after the latest event that the old cell has made."""
     if not (paused := NOTE.fullmatch(schedule["note"])):
         return str(schedule["note"])
-    latest = [datetime.fromisoformat(firing["time"]) + SECOND for firing in schedule["recent"]]
+    if schedule["recent"] is None:
+        raise CellUnavailable(f"Temporal does not say what schedule {schedule['id']} has done last: move again later")
+    made = [firing["time"] for firing in schedule["recent"] if firing["status"] != "refused"]
+    latest = [datetime.fromisoformat(time) + SECOND for time in made]
     since = max([datetime.fromisoformat(paused["since"]), *latest])
     return f"Moving to {paused['cell']} since {_seconds(since)}. {paused['note'] or ''}".strip()

@@ -314,11 +314,21 @@ def reindex(
 
 
 @app.command()
-def recount() -> None:
-    """Mend totals over all tenants, after an upgrade or a rollback. Workers do it once a day."""
+def recount(
+    since: Annotated[
+        str,
+        typer.Option(
+            help="Counters of tenants since: RFC 3339, or an age such as 2h, 7d. Default: as long as rows are kept."
+        ),
+    ] = "",
+) -> None:
+    """Mend the counters of tenants from the rows of events, and totals over all tenants from these.
+
+    After an upgrade or a rollback, totals need it: workers mend them once a day.
+    """
     from hookkeeper.cli.maintenance import run_recount
 
-    run_recount()
+    run_recount(since)
 
 
 @app.command()

@@ -22,7 +22,7 @@ from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.events.reindex import Reindex
 from hookkeeper.temporal.events.run_repair import RunRepair
 from hookkeeper.temporal.server import installation
-from hookkeeper.temporal.server.error_translation import WrongRegistry
+from hookkeeper.temporal.server.error_translation import GatewayError, WrongRegistry
 from hookkeeper.temporal.server.namespace import NamespaceNotReady, prepare
 from hookkeeper.temporal.workers import versions as worker_versions
 from hookkeeper.temporal.workers.versions import UNVERSIONED, VersionNotReady, named
@@ -103,7 +103,7 @@ async def _join(client: Client, store: Store, settings: Settings, *, replace: bo
 
 
 def run_adopt() -> None:
-    """Let the namespace belong to the registry, and start the open events that it has no runs of."""
+    """Let the namespace belong to the registry, and start the schedules and the open events that it has not."""
     run(_adopt(begin()))
 
 
@@ -112,14 +112,13 @@ async def _adopt(settings: Settings) -> None:
     repaired: int | None = None
     try:
         async with Store.connect(settings.database_url, settings.keyring) as store:
-            if await store.is_new() or not await installation.join(
-                client, settings.task_queue, store.rows, replace=True
-            ):
-                raise Failed("the registry has no tables, or old ones: run `hookkeeper migrate --registry-only`")
+            if await store.is_new():
+                raise Failed("the registry has no tables: run `hookkeeper migrate --registry-only`")
+            await installation.join(client, settings.task_queue, store.rows, replace=True)
             gateway = Gateway(client, settings.task_queue, store.rows)
             async with until_stopped():
                 repaired = await RunRepair(client, gateway, store).repair(timedelta())
-    except RegistryUnavailable as error:
+    except (RegistryUnavailable, GatewayError) as error:
         raise Failed(str(error)) from error
     except RPCError as error:
         raise Failed(f"Temporal refused it: {error.message}") from error
@@ -187,18 +186,22 @@ def sentence(version: str, before: str | None) -> str:
     return f"{workers} get all tasks now. Open runs continue there, so {named(before)} can be stopped."
 
 
-def run_recount() -> None:
-    """Mend the totals over all tenants."""
-    run(_recount(begin()))
+def run_recount(since: str) -> None:
+    """Mend the counters of tenants since an age or a time, by default as long as rows are kept, and all totals."""
+    settings = begin()
+    # The audit log says of which tenants events were erased.
+    kept_since = utc_now() - min(settings.retention, settings.audit_retention or settings.retention)
+    run(_recount(settings, max(_time_of(since), kept_since) if since else kept_since))
 
 
-async def _recount(settings: Settings) -> None:
+async def _recount(settings: Settings, since: datetime) -> None:
     try:
         async with Store.connect(settings.database_url, settings.keyring, settings.database_connections) as store:
-            rows = await store.index.recount()
+            rows = await store.index.recount_tenants(since, utc_now())
+            totals = await store.index.recount()
     except RegistryUnavailable as error:
         raise Failed(f"{error}; {CONTINUE}") from error
-    out.print(f"{rows} {'row of totals was' if rows == 1 else 'rows of totals were'} wrong")
+    out.print(f"Wrong rows: {rows} of tenants, {totals} of totals")
 
 
 def run_reindex(since: str) -> None:
@@ -241,7 +244,7 @@ async def _reindex(settings: Settings, since: datetime) -> None:
                     added = await reindex.run(since)
                     gateway = Gateway(client, settings.task_queue, store.rows)
                     repaired = await RunRepair(client, gateway, store).repair(timedelta())
-    except (RegistryUnavailable, WrongRegistry) as error:
+    except (RegistryUnavailable, GatewayError) as error:
         raise Failed(str(error)) from error
     except RPCError as error:
         raise Failed(f"Temporal: {error.message}; {CONTINUE}") from error

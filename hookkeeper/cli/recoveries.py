@@ -58,14 +58,14 @@ def _status(row: Json) -> str:
 
 
 def _progress(row: Json) -> str:
-    return f"{row['redelivered']} of {'?' if row['found'] is None else row['found']}"
+    return f"{row['done']} of {'?' if row['found'] is None else row['found']}"
 
 
 resource = Resource("recoveries", "Recoveries: bulk redelivery of failed events.", _print_recovery)
 app = resource.app
 resource.list(
     "List recoveries: open ones first, then finished ones, newest first.",
-    {"Recovery": "id", "Tenant": "tenant", "Status": _status, "Redelivered": _progress, "Started": "started_at"},
+    {"Recovery": "id", "Tenant": "tenant", "Status": _status, "Done": _progress, "Started": "started_at"},
     "No recoveries. `hookkeeper webhooks recover` starts one.",
     tenant=only("Only recoveries of this tenant."),
     webhook=only("Only recoveries of this webhook."),

@@ -26,9 +26,9 @@ ScheduleId = Annotated[str, typer.Argument(metavar="ID", help="The id.")]
 def _print(schedule: Json) -> None:
     state = _state(schedule)
     out.print(f"[bold]{schedule['id']}[/bold]  {schedule['type']}, {_when(schedule)}{state and f'  {state}'}")
-    for time in schedule["next"][:SHOWN_TIMES]:
+    for time in (schedule["next"] or ())[:SHOWN_TIMES]:
         out.print(f"  next  {time}")
-    for firing in schedule["recent"]:
+    for firing in schedule["recent"] or ():
         color = COLORS[firing["status"]]
         result = firing["event_id"] or escape(firing["reason"] or "")
         out.print(f"  [dim]{firing['time']}[/dim]  [{color}]{firing['status']}[/{color}]  {result}")
@@ -61,7 +61,7 @@ resource.list(
         "Tenant": "tenant",
         "Type": "type",
         "When": _when,
-        "Next": lambda row: next(iter(row["next"]), "never"),
+        "Next": lambda row: "unknown" if row["next"] is None else next(iter(row["next"]), "never"),
         "": _state,
     },
     "No schedules. `hookkeeper schedules create` creates one.",

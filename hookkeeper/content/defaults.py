@@ -162,6 +162,8 @@ def _facts(context: Context) -> Iterator[tuple[str, str]]:
         yield "Target", _one_line(truncate(alert["target"], 256))
     if kind == "failed":
         yield "Outcome", _outcome(alert)
+        for other in alert.get("also_failed") or ():
+            yield "Also failed", _one_line(f"{other['type']} {other['event']}: {_answer(other)}")
     else:
         yield from _state_facts(alert)
     if alert.get("link"):

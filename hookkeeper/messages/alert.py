@@ -1,9 +1,10 @@
-"""The messages of `activities.alerts` and of incidents (`workflows.incident`)."""
+"""The messages of incidents (`workflows.incident`): looks, alerts, probes."""
 
 from datetime import datetime
 
 from hookkeeper.content.context import AlertKind
 from hookkeeper.messages import Message
+from hookkeeper.outcomes import Outcome
 
 
 class FailingTarget(Message):
@@ -17,11 +18,22 @@ class FailingTarget(Message):
     text: str = ""
 
 
+class FailedDelivery(Message):
+    """A delivery that has failed for good, besides the one that an alert names."""
+
+    event: str
+    type: str
+    delivery: str
+    target: str
+    status_code: int | None = None
+    error: str | None = None
+
+
 class IncidentFacts(Message):
     """What an incident knew of its webhook when it decided to alert."""
 
     key: str
-    """The same for all alerts of the incident."""
+    """The same for all alerts of the incident; empty for `failed`."""
     at: datetime
     since: datetime | None = None
     """When the failures began."""
@@ -39,7 +51,7 @@ class IncidentFacts(Message):
 
 
 class Alert(Message):
-    """A delivery has failed for good, or an incident of a webhook has something to tell."""
+    """What an incident has to tell, as it has claimed it."""
 
     token: str
     """Identifies the alert: it is sent once, whichever run or try of an activity sends it."""
@@ -48,7 +60,6 @@ class Alert(Message):
     type: str
     tenant: str
     timestamp: datetime
-    channels: tuple[str, ...] = ()
     webhook_id: str
     delivery: str
     channel: str
@@ -58,11 +69,10 @@ class Alert(Message):
     status_code: int | None = None
     error: str | None = None
     text: str = ""
-    """The last response of the receiver or provider."""
-    probed: bool = False
-    """Found by a probe, whose event has no run."""
-    incident: IncidentFacts | None = None
-    """The alert is that of an incident, which has claimed it, and is about no event."""
+    """What a receiver has answered last; of `failed`, it is read from the row: the event may be erased."""
+    incident: IncidentFacts
+    also_failed: tuple[FailedDelivery, ...] = ()
+    """Of `failed`: the latest of the other deliveries that have failed since the alert before."""
 
 
 class AlertResult(Message):
@@ -70,8 +80,6 @@ class AlertResult(Message):
 
     sent: tuple[str, ...] = ()
     given_up: tuple[str, ...] = ()
-    skipped: bool = False
-    """Not sent, because of the webhook's earlier alerts."""
 
 
 class IncidentInput(Message):
@@ -84,12 +92,12 @@ class IncidentInput(Message):
 
 
 class IncidentLook(Message):
-    """A look at the webhook of an incident."""
+    """A look at the webhook of an incident, or a probe of it."""
 
     webhook_id: str
     tenant: str
     token: str
-    """Identifies the look: its alert is claimed once, whichever try of the activity claims it."""
+    """Identifies it: an alert is claimed once, whichever try of the activity claims it."""
 
 
 class IncidentStep(Message):
@@ -97,4 +105,13 @@ class IncidentStep(Message):
 
     alert: Alert | None = None
     wait: float | None = None
-    """Seconds until the next look; None: the incident is over."""
+    """Seconds until the next look; None: there is nothing to wait for."""
+    probe_after: float | None = None
+    """Seconds between two probes; None: the webhook is not probed."""
+
+
+class ProbeResult(Message):
+    """A probe has no run of its own: its outcome is in the history of the incident."""
+
+    outcome: Outcome | None = None
+    """None: the webhook was not disabled for failing any more."""

@@ -121,7 +121,7 @@ class RecoveryState(Message):
     status: RecoveryStatus = "running"
     found: int | None = None
     """Events; None until they are counted."""
-    redelivered: int = 0
+    done: int = 0
     skipped: int = 0
     failed: int = 0
     after: RunPosition | str | None = None

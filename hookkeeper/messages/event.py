@@ -8,7 +8,6 @@ from pydantic import Field
 
 from hookkeeper import ids
 from hookkeeper.messages import Message
-from hookkeeper.messages.alert import Alert
 from hookkeeper.outcomes import ReservedTime
 from hookkeeper.policy import OrderPolicy
 
@@ -32,8 +31,11 @@ Reason = Literal[
     "held_too_long",
 ]
 FINAL: frozenset[DeliveryStatus] = frozenset(get_args(FinalStatus))
+LOST: dict[ReceiptKind, Reason] = {"bounced": "bounced", "dropped": "rejected"}
+"""Reports after which an email will not arrive."""
 NEED_ATTENTION: frozenset[DeliveryStatus] = frozenset({"retrying", "held", "failed"})
 """Statuses that a person looks for."""
+OPEN: tuple[EventStatus, ...] = ("scheduled", "delivering")
 
 
 class Attempt(Message):
@@ -117,8 +119,6 @@ class Delivery(Message):
     """Rechecks of the webhook since the delivery was held."""
     alerts: bool = False
     """Its webhook, or the operator, wants alerts."""
-    recovers: bool = False
-    """While open: if its latest attempt counts as a success in the end, an alert is due: an earlier failure had one."""
     ordered: OrderPolicy | None = None
     """The policy of its ordered webhook, until later deliveries need not wait for this one."""
     line: str = ""
@@ -196,8 +196,6 @@ class EventInput(Message):
     """Seconds after which a held delivery fails; None: never."""
     traceparent: str | None = None
     """The context in which its run and its attempts are traced (`hookkeeper.tracing`)."""
-    pending_alerts: tuple[Alert, ...] = ()
-    """Alerts that the earlier run has not sent: before it continued as new, or of the event's shared run."""
     parts: int = 1
     """Number of runs that the event's deliveries are divided among; `deliveries` are those of one of them
     (`hookkeeper.partition`)."""

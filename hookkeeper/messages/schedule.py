@@ -1,7 +1,7 @@
 """The messages of schedules (`workflows.scheduled_event`)."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from hookkeeper.messages import Message
 
@@ -11,7 +11,7 @@ YEAR = 365 * 86400
 
 
 class SchedulePlan(Message):
-    """A schedule as it was written by its owner. It is the input of each firing, and is stored nowhere else."""
+    """A schedule as it was written by its owner. It is the input of each firing."""
 
     id: str
     tenant: str
@@ -39,6 +39,14 @@ class SchedulePlan(Message):
     def waits(self) -> bool:
         """Whether a firing lasts until its event is delivered, because the next one may depend on it."""
         return self.overlap != "allow_all"
+
+
+class ScheduleSettings(NamedTuple):
+    """What a caller can set of a schedule."""
+
+    plan: SchedulePlan
+    paused: bool
+    note: str
 
 
 class ScheduledEvent(Message):

@@ -1,5 +1,7 @@
 """The messages of a shared run, which makes the first attempts of several events (`workflows.shared_run`)."""
 
+from datetime import datetime
+
 from hookkeeper.command_rules import Command
 from hookkeeper.messages import Message
 from hookkeeper.messages.event import EventInput, EventState
@@ -27,7 +29,7 @@ class HandOver(Message):
 
     tenant: str
     event_id: str
-    digest: str
+    accepted_at: datetime
 
 
 class SharedCommand(Message):

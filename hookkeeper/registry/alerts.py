@@ -1,22 +1,30 @@
-"""Which alerts of webhooks are due: of deliveries that have failed for good, and of the incidents of webhooks.
+"""Which alerts of webhooks are due: of deliveries that have failed for good, and of the webhooks themselves.
 
-An incident alerts when its webhook is `failing`, reminds at growing intervals, warns before the webhook is disabled,
-and says that it was disabled, or works again. What it has alerted is in the row, not in its run: `due` decides on it. A
-delivery that has failed is alerted at most once an hour, and not while its webhook is failing.
+The incident of a webhook alerts when it is `failing`, reminds at growing intervals, warns before the webhook is
+disabled, and says that it was disabled, or works again. What it has alerted is in the row, not in its run: `due`
+decides on it.
+
+A delivery that fails for good is noted with the step of its run. The incident tells of all that are noted by one alert,
+at most once an hour. What fails within the hour, and while the webhook is failing, is counted for the next alert.
 
 Before an alert is sent, it is claimed with a token that identifies it, so a claim can be repeated after a crash.
 """
 
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Select, select
+from sqlalchemy import Executable, Select, and_, bindparam, cast, delete, func, null, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.content.context import AlertKind
-from hookkeeper.registry.database import Database
-from hookkeeper.registry.models import MOVING, AlertState, IncidentState, LastAlert, Webhook
-from hookkeeper.times import utc_now
+from hookkeeper.messages.rows import DeliveryRow
+from hookkeeper.messages.run_report import BEGINNING
+from hookkeeper.registry.database import Database, insert_into
+from hookkeeper.registry.index.tables import deliveries, pending_alerts
+from hookkeeper.registry.models import MOVING, AlertState, IncidentState, Webhook
+from hookkeeper.registry.transactions import Statement, Steps
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 ALERT_INTERVAL = HOUR
@@ -25,8 +33,12 @@ REMINDERS = (HOUR, 4 * HOUR, 12 * HOUR, DAY)
 """Time before each reminder; then always the last one."""
 WARNINGS = (HOUR, DAY)
 """Time before a webhook is disabled automatically, for each of which there is a warning."""
-MAX_RECENT_TOKENS = 20
-State = TypeVar("State", bound=LastAlert)
+MAX_NOTED = 1000
+"""Failed deliveries of a webhook that are noted between two looks; more are neither told nor counted."""
+MAX_TOLD = 10
+"""Failed deliveries that an alert lists besides the one that it names."""
+pending = pending_alerts.c
+State = TypeVar("State", bound=AlertState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,56 +52,120 @@ class Due:
     """The failures have no alert for now, and are counted for the next one."""
 
 
+class Failed(NamedTuple):
+    """A delivery that has failed for good, as its row has it."""
+
+    event_id: str
+    delivery_id: str
+    type: str
+    channel: str
+    reason: str | None
+    attempts: int
+    status_code: int | None
+    error: str | None
+
+
+class Claim(NamedTuple):
+    """What a look has found, and claimed."""
+
+    webhook: Webhook
+    due: Due
+    failed: Sequence[Failed] = ()
+    """For an alert `failed`: the deliveries that it tells of, the latest first."""
+
+
+def _note(dialect: str) -> Executable:
+    """Note a delivery, unless its webhook has as many as may be."""
+    columns = [each for each in pending if each.name != "token"]
+    given = [cast(bindparam(each.name, type_=each.type), each.type) for each in columns]
+    noted = select(func.count()).where(pending.webhook_id == given[0]).scalar_subquery()
+    insert = insert_into(pending_alerts, dialect).from_select(columns, select(*given).where(noted < MAX_NOTED))
+    keyed: Executable = insert.on_conflict_do_update(
+        index_elements=[*pending_alerts.primary_key.columns], set_={"at": insert.excluded["at"], "token": null()}
+    )
+    return keyed
+
+
+def note(failed: Iterable[DeliveryRow]) -> Steps[None]:
+    """Note deliveries that have failed for good, in the transaction that writes their rows."""
+    if many := [{**row._asdict(), "delivery_id": row.id, "at": row.as_of} for row in failed]:
+        yield Statement(_note, many=many)
+
+
 class AlertClaims:
     """Stores what was alerted of webhooks."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, webhook_id: str, kind: AlertKind, delivery: str, token: str) -> int | None:
-        """Claim an alert of a delivery; return the number of failures since the last alert that had none.
+    async def noted(self, webhook_ids: Collection[str] | None = None) -> dict[str, str]:
+        """Return the tenants of webhooks with failed deliveries that no look has found: of these webhooks, or of all.
 
-        None if this alert must not be sent. A failed delivery is then counted for the next alert.
+        At most a thousand webhooks.
         """
-        async with self._database.write() as session:
-            webhook = await session.scalar(_locked(webhook_id))
-            if webhook is None:
-                return None
-            last, now = webhook.alert, utc_now()
-            if last and last.token == token:
-                return last.reported
-            if not _is_due(webhook, kind, now):
-                if kind == "failed":
-                    _count(webhook, token, now)
-                return None
-            reported = last.unreported if last else 0
-            known = last.disabled_at if last else None
-            disabled_at = webhook.disabled_at if kind == "disabled" else known
-            webhook.alert = AlertState(
-                at=now, kind=kind, delivery=delivery, token=token, reported=reported, disabled_at=disabled_at
-            )
-            return reported
+        query = select(pending.webhook_id, pending.tenant).where(pending.token.is_(None)).distinct().limit(1000)
+        if webhook_ids is not None:
+            query = query.where(pending.webhook_id.in_(webhook_ids))
+        async with self._database.read() as session:
+            return {row.webhook_id: row.tenant for row in await session.execute(query)}
 
-    async def claim_step(
-        self, webhook_id: str, token: str, now: datetime, disable_after: timedelta | None
-    ) -> tuple[Webhook, Due] | None:
-        """Claim the alert of the webhook's incident that is due, if one is; None if the webhook was deleted.
+    async def claim(self, webhook_id: str, token: str, now: datetime, disable_after: timedelta | None) -> Claim | None:
+        """Claim the alert that is due, if one is; None if the webhook was deleted.
 
         `disable_after`: for webhooks without a setting of their own; None is never.
         """
         async with self._database.write() as session:
             webhook = await session.scalar(_locked(webhook_id))
             if webhook is None:
+                await session.execute(delete(pending_alerts).where(pending.webhook_id == webhook_id))
                 return None
             step = due(webhook, now, disable_after)
             if webhook.incident and webhook.incident.token == token:
-                return webhook, Due(webhook.incident.kind, step.wait)
+                return Claim(webhook, Due(webhook.incident.kind, step.wait))
+            if failed := await _claim_failed(session, webhook, token, now):
+                return Claim(webhook, Due("failed", step.wait), failed)
             if step.is_counted and webhook.incident:
                 webhook.incident = _counted(webhook.incident, _streak(webhook))
             if step.kind is None:
-                return webhook, step
+                return Claim(webhook, step)
             webhook.incident = _alerted(webhook, step.kind, token, now, disable_after)
-            return webhook, Due(step.kind, due(webhook, now, disable_after).wait)
+            return Claim(webhook, Due(step.kind, due(webhook, now, disable_after).wait))
+
+
+async def _claim_failed(session: AsyncSession, webhook: Webhook, token: str, now: datetime) -> Sequence[Failed]:
+    """Claim the alert of failed deliveries. If none is due, count them for the next alert of the webhook.
+
+    What was redelivered since is not told.
+    """
+    last = webhook.alert or AlertState(at=BEGINNING, token="")
+    is_repeated = last.token == token
+    if not is_repeated:  # what the alert before has claimed is told
+        own = pending.webhook_id == webhook.id
+        await session.execute(delete(pending_alerts).where(own, pending.token.is_not(None)))
+        await session.execute(update(pending_alerts).where(own).values(token=token))
+    is_delivery = and_(
+        deliveries.c.accepted_at == pending.accepted_at,
+        deliveries.c.tenant == pending.tenant,
+        deliveries.c.event_id == pending.event_id,
+        deliveries.c.id == pending.delivery_id,
+    )
+    of_delivery = (deliveries.c[name] for name in ("type", "channel", "reason", "attempts", "status_code", "error"))
+    query = select(pending.event_id, pending.delivery_id, *of_delivery).join_from(
+        pending_alerts, deliveries, is_delivery
+    )
+    is_told = pending.webhook_id == webhook.id, pending.token == token, deliveries.c.status == "failed"
+    rows = await session.execute(query.where(*is_told).order_by(pending.at.desc()))
+    failed = [Failed(*row) for row in rows]
+    if is_repeated or not failed:
+        return failed
+    if _is_due(webhook, now):
+        webhook.alert = AlertState(at=now, token=token, reported=last.unreported + len(failed) - 1)
+        return failed
+    if webhook.incident and _has_incident(webhook, now):
+        webhook.incident = _with_more(webhook.incident, len(failed))
+    else:
+        webhook.alert = _with_more(last, len(failed))
+    return ()
 
 
 def due(webhook: Webhook, now: datetime, disable_after: timedelta | None) -> Due:
@@ -160,9 +236,9 @@ def _alerted(
         "at": now,
         "kind": kind,
         "token": token,
-        "reported": base.unreported - (_streak(webhook) in base.recent),
+        "reported": base.unreported - (_streak(webhook) == base.streak),
         "unreported": 0,
-        "recent": (),
+        "streak": "",
         "since": webhook.unhealthy_since if begins else base.since,
         "key": token if begins else base.key,
         "failing_at": now if kind == "failing" else base.failing_at,
@@ -180,19 +256,10 @@ def _streak(webhook: Webhook) -> str:
     return f"since {webhook.unhealthy_since}"
 
 
-def _is_due(webhook: Webhook, kind: AlertKind, now: datetime) -> bool:
-    """Return whether an alert of a delivery is due. Those of the kinds after the first come from runs of 0.1."""
-    last = webhook.alert
-    hour_is_over = last is None or abs(now - last.at) >= ALERT_INTERVAL
-    match kind:
-        case "failed":
-            return hour_is_over and not _has_incident(webhook, now)
-        case "disabled":
-            return _is_off(webhook) and not _is_known(webhook)
-        case "recovered":
-            return last is not None and (last.kind == "disabled" or (last.kind == "failed" and hour_is_over))
-        case _:
-            return False
+def _is_due(webhook: Webhook, now: datetime) -> bool:
+    """Return whether an alert of failed deliveries is due."""
+    hour_is_over = webhook.alert is None or abs(now - webhook.alert.at) >= ALERT_INTERVAL
+    return hour_is_over and not _has_incident(webhook, now)
 
 
 def _has_incident(webhook: Webhook, now: datetime) -> bool:
@@ -209,24 +276,16 @@ def _is_off(webhook: Webhook) -> bool:
 
 def _is_known(webhook: Webhook) -> bool:
     """Return whether there was an alert that the webhook was disabled."""
-    return any(
-        last is not None and last.disabled_at == webhook.disabled_at for last in (webhook.alert, webhook.incident)
-    )
+    return webhook.incident is not None and webhook.incident.disabled_at == webhook.disabled_at
 
 
-def _count(webhook: Webhook, token: str, now: datetime) -> None:
-    """Count a failure that has no alert of its own for the next alert."""
-    if webhook.incident and _has_incident(webhook, now):
-        webhook.incident = _counted(webhook.incident, token)
-    elif webhook.alert:
-        webhook.alert = _counted(webhook.alert, token)
+def _counted(last: IncidentState, streak: str) -> IncidentState:
+    """Count failures of the webhook that have no alert of their own, once."""
+    return last if last.streak == streak else _with_more(last, 1).model_copy(update={"streak": streak})
 
 
-def _counted(last: State, token: str) -> State:
-    if token in last.recent:
-        return last
-    recent = (*last.recent, token)[-MAX_RECENT_TOKENS:]
-    return last.model_copy(update={"unreported": last.unreported + 1, "recent": recent})
+def _with_more(last: State, failures: int) -> State:
+    return last.model_copy(update={"unreported": last.unreported + failures})
 
 
 def _locked(webhook_id: str) -> Select[Webhook]:

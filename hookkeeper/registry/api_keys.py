@@ -16,8 +16,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from hookkeeper.crypto.tokens import new_token
 from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
+from hookkeeper.registry.compiled import Compiled
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
+from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.models import Base
 from hookkeeper.registry.paging import read_page
 from hookkeeper.times import utc_now
@@ -77,7 +78,7 @@ class ApiKeys:
     def __init__(self, database: Database, direct: DirectReads) -> None:
         self._database = database
         self._direct = direct
-        self._by_digest = CompiledRead(BY_DIGEST, direct.dialect)
+        self._by_digest = Compiled(BY_DIGEST, direct.dialect)
 
     async def add(self, key: ApiKey, entry: AuditEntry | None = None) -> None:
         """Add a key. Raises KeyExists if its id is taken."""

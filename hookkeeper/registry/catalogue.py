@@ -10,8 +10,9 @@ from sqlalchemy import ColumnElement, String, bindparam, cast, delete, func, lit
 from sqlalchemy.exc import IntegrityError
 
 from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
+from hookkeeper.registry.compiled import Compiled
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
+from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.models import EventType, Tenant, TenantSearchKeys
 from hookkeeper.registry.paging import read_large
 from hookkeeper.times import utc_now
@@ -61,7 +62,7 @@ class Catalogue:
     def __init__(self, database: Database, direct: DirectReads) -> None:
         self._database = database
         self._direct = direct
-        self._rules = CompiledRead(RULES, direct.dialect)
+        self._rules = Compiled(RULES, direct.dialect)
 
     async def add(self, event_type: EventType, entry: AuditEntry | None = None) -> None:
         """Add an event type. Raises EventTypeExists."""

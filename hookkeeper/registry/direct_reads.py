@@ -1,45 +1,22 @@
 """Small reads that every event needs, with the database's own driver.
 
 A session of SQLAlchemy takes over a millisecond of CPU for a small SELECT, most of it to take a connection from the
-pool and to give it back; the driver takes 0.02 ms. SQLAlchemy still writes the statement, once, and names the
-conversions of its columns. Connections stay open between reads. If the driver fails, the read is repeated by a session,
-which replaces lost connections and translates errors.
+pool and to give it back; the driver takes 0.02 ms (`hookkeeper.registry.compiled`). Connections stay open between
+reads. If the driver fails, the read is repeated by a session, which replaces lost connections and translates errors.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Dialect, Float, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from hookkeeper.registry.compiled import Compiled
 from hookkeeper.registry.database import CALL_TIMEOUT, DIRECT_CONNECTIONS, Database, errors_translated
 
 READS_OF_ONE = 2
 """At a time, of one tenant or key: those of an event."""
-Convert = Callable[[Any], Any]
-
-
-class CompiledRead:
-    """A SELECT as the driver takes it, and the conversion of its rows. Its parameters are texts."""
-
-    def __init__(self, query: Select[*tuple[Any, ...]], dialect: Dialect) -> None:
-        compiled = query.compile(dialect=dialect)
-        self.text = compiled.string
-        self._defaults: Mapping[str, Any] = compiled.params
-        self._order: Sequence[str] = compiled.positiontup or ()
-        self._conversions = [_conversion(column.type, dialect) for column in query.selected_columns]
-
-    def ordered(self, parameters: Mapping[str, str]) -> tuple[Any, ...]:
-        """Return the values of the parameters in the order in which the text has them."""
-        values = {**self._defaults, **parameters}
-        return tuple(values[name] for name in self._order)
-
-    def row(self, row: Sequence[Any]) -> tuple[Any, ...]:
-        """Convert a row of the driver, as SQLAlchemy would. Raises CipherError."""
-        converted = zip(self._conversions, row, strict=True)
-        return tuple(value if convert is None else convert(value) for convert, value in converted)
 
 
 class _Read(NamedTuple):
@@ -95,16 +72,14 @@ class DirectReads:
         await asyncio.gather(*self._serving)
         await self._drivers.close()
 
-    async def fetch(self, read: CompiledRead, sharer: str, parameters: Mapping[str, str]) -> list[tuple[Any, ...]]:
+    async def fetch(self, read: Compiled, sharer: str, parameters: Mapping[str, str]) -> list[tuple[Any, ...]]:
         """Return the rows of a read for a tenant or a key. Raises RegistryUnavailable."""
         rows = await self.fetch_raw(read, sharer, parameters)
         async with errors_translated(None):
             return [read.row(row) for row in rows]
 
-    async def fetch_raw(
-        self, read: CompiledRead, sharer: str, parameters: Mapping[str, str]
-    ) -> Sequence[Sequence[Any]]:
-        """Return the rows as the driver has them, for `CompiledRead.row`. Raises RegistryUnavailable.
+    async def fetch_raw(self, read: Compiled, sharer: str, parameters: Mapping[str, str]) -> Sequence[Sequence[Any]]:
+        """Return the rows as the driver has them, for `Compiled.row`. Raises RegistryUnavailable.
 
         A read serves all that wait for the same one: it begins after each of them.
         """
@@ -187,11 +162,3 @@ async def _all_with_asyncpg(driver: Any, reads: Sequence[_Read]) -> Sequence[Seq
 
 _DRIVERS = {"sqlite": (_all_with_aiosqlite, 16), "postgresql": (_all_with_asyncpg, 1)}
 """What reads with the driver, and how many reads at a time."""
-
-
-def _conversion(kind: Any, dialect: Dialect) -> Convert | None:
-    """Return what makes a value of Python from the driver's; None if they are the same."""
-    if isinstance(kind, Float):  # as it is with both drivers; SQLAlchemy would need the type in the database
-        return None
-    conversion: Convert | None = kind.dialect_impl(dialect).result_processor(dialect, None)
-    return conversion

@@ -4,15 +4,19 @@ What comes while a transaction is under way goes together into the next one: one
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy import ColumnElement, TextClause, bindparam, or_, select, tuple_, update
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from hookkeeper import metrics
-from hookkeeper.messages.event import Acknowledgement, Delivery, DeliveryStatus
+from hookkeeper.messages.event import OPEN, Acknowledgement, EventInput, EventState, event_state
+from hookkeeper.messages.rows import DeliveryRow, EventKey, EventRow
 from hookkeeper.messages.run_report import RunReport
+from hookkeeper.registry.compiled import Compiled
 from hookkeeper.registry.database import (
     CALL_TIMEOUT,
     Database,
@@ -21,63 +25,55 @@ from hookkeeper.registry.database import (
     is_outage,
     rows_with,
 )
-from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
+from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.encryption import keyring_of
 from hookkeeper.registry.index.event_inputs import EventInputs
-from hookkeeper.registry.index.lines import InLine, Lines
-from hookkeeper.registry.index.merge import EventKey, IndexChanges, key_of
-from hookkeeper.registry.index.tables import deliveries, events
-from hookkeeper.registry.index.writing import (
-    ACCEPTED_EVENT,
-    Acceptance,
-    AcceptedEvent,
-    Key,
-    accepted_event,
-    acknowledge,
-    move,
-    remove,
-    write,
-)
+from hookkeeper.registry.index.lines import Lines
+from hookkeeper.registry.index.merge import IndexChanges
+from hookkeeper.registry.index.tables import EVENT_KEY, NOT_SUCCEEDED, OF_EVENT, deliveries, events
+from hookkeeper.registry.index.writing import Name, acknowledge, move, remove, write
 from hookkeeper.registry.models import Installation
 from hookkeeper.registry.transactions import Transactions
+from hookkeeper.state_size import truncated
 
 MAX_PER_TRANSACTION = 500
 """Deliveries and events. With more, the transaction would hold other writers up."""
+BYTES_OF_ROW = 2048
+"""Bytes of events' data that count as one row of a transaction."""
 
 MAX_NAMED_TENANTS = 10
 """Tenants with an event of the same id that are read."""
+MAX_DELIVERIES_BYTES = 448 * 1024
+"""Bytes of an event's deliveries that are read whole."""
+IDS_PER_QUERY = 500
 
 
-class StoredDelivery(NamedTuple):
-    """A delivery as its row has it."""
+@dataclass(frozen=True, slots=True)
+class EventSnapshot:
+    """An event: its row, what was accepted, and its state."""
 
-    part: int
-    """The number of the run that has it."""
-    id: str
-    status: DeliveryStatus
-    state: str | None
-    """A `Delivery` as JSON; None until a run has recorded it."""
+    row: EventRow
+    event: EventInput
+    state: EventState
+    duplicate: bool = False
+    """There was an event with the same content when it was posted."""
 
-    def of(self, given: Delivery) -> Delivery:
-        """Return the delivery; `given` is what was accepted."""
-        return Delivery.model_validate_json(self.state) if self.state else given
-
-
-class _Answer(NamedTuple):
-    earlier: dict[Key, AcceptedEvent]
-    behind: list[InLine]
+    @property
+    def acknowledged(self) -> Acknowledgement | None:
+        return Acknowledgement.of(self.row.acknowledged)
 
 
 class _Request(NamedTuple):
-    new: Sequence[Acceptance]
+    new: Sequence[RunReport]
     reports: Sequence[RunReport]
-    found: Sequence[Acceptance]
-    answer: asyncio.Future[_Answer]
+    answer: asyncio.Future[tuple[dict[Name, EventRow], list[DeliveryRow]]]
+    """The events that were accepted before, and the deliveries behind those that have left their lines."""
 
     @property
     def size(self) -> int:
-        reports = [*(event.report for event in self.new), *self.reports]
-        return len(reports) + sum(len(report.deliveries) for report in reports)
+        reports = [*self.new, *self.reports]
+        inputs = sum(len(report.event.input) for report in self.new)
+        return len(reports) + sum(len(report.deliveries) for report in reports) + inputs // BYTES_OF_ROW
 
 
 class EventRows:
@@ -93,10 +89,8 @@ class EventRows:
         self._waiting: list[_Request] = []
         self._task: asyncio.Task[None] | None = None
         """Writes what waits."""
-        by_key = select(*(events.c[name] for name in ACCEPTED_EVENT)).where(
-            events.c.id == bindparam("event"), events.c.tenant == bindparam("tenant")
-        )
-        self._by_key = CompiledRead(by_key, reads.dialect)
+        by_name = select(*OF_EVENT).where(events.c.id == bindparam("event"), events.c.tenant == bindparam("tenant"))
+        self._by_name = Compiled(by_name, reads.dialect)
 
     async def close(self) -> None:
         """Return when the transaction that is under way has ended."""
@@ -104,7 +98,7 @@ class EventRows:
             await asyncio.wait([self._task])
 
     async def installation(self) -> Installation | None:
-        """Return what the registry with these rows is; None if it has no id: it has no tables, or old ones."""
+        """Return what the registry with these rows is; None if it has no tables."""
         async with self._database.read() as session:
             try:
                 return await session.scalar(select(Installation))
@@ -118,23 +112,25 @@ class EventRows:
         async with self._database.write() as session:
             await session.execute(update(Installation).values(namespace=namespace))
 
-    async def accept(self, new: Sequence[Acceptance]) -> dict[Key, AcceptedEvent]:
+    async def accept(self, new: Sequence[RunReport]) -> dict[Name, EventRow]:
         """Add the rows of different events; return those of the events whose ids were accepted before."""
-        return (await self._request(new, ())).earlier
+        earlier, _ = await self._request(new, ())
+        return earlier
 
-    async def write(self, reports: Sequence[RunReport], found: Sequence[Acceptance] = ()) -> list[InLine]:
+    async def write(self, reports: Sequence[RunReport]) -> list[DeliveryRow]:
         """Merge reports of runs into the rows; return the deliveries whose turn may have come by that.
 
-        A report that was written before changes nothing. `found`: what runs have of events besides their reports.
+        A report that was written before changes nothing.
         """
-        return (await self._request((), reports, found)).behind
+        _, behind = await self._request((), reports)
+        return behind
 
-    async def move(self, keys: Iterable[Key], from_run: str, to_run: str | None, run_id: str = "") -> set[Key]:
+    async def move(self, names: Iterable[Name], from_run: str, to_run: str | None, run_id: str = "") -> set[Name]:
         """Let the rows of these events that name the shared run `from_run` name another run; return those events.
 
         Without its `run_id`, the rows get that with the first record of the run.
         """
-        listed = sorted(keys)
+        listed = sorted(names)
         return await self._transactions.run(lambda: move(listed, from_run, to_run, run_id))
 
     async def remove(self, tenant: str, event_id: str) -> None:
@@ -148,10 +144,54 @@ class EventRows:
         text = acknowledged.model_dump_json() if acknowledged else None
         return await self._transactions.run(lambda: acknowledge(tenant, event_ids, text))
 
-    async def find(self, tenant: str, event_id: str) -> AcceptedEvent | None:
+    async def find(self, tenant: str, event_id: str) -> EventRow | None:
         """Return the event with this id."""
-        rows = await self._reads.fetch(self._by_key, tenant, {"tenant": tenant, "event": event_id})
-        return AcceptedEvent(*rows[0]) if rows else None
+        rows = await self._reads.fetch(self._by_name, tenant, {"tenant": tenant, "event": event_id})
+        return EventRow(*rows[0]) if rows else None
+
+    async def read(self, tenant: str, event_id: str, part: int | None = None) -> EventSnapshot | None:
+        """Return an event, or a part of its deliveries, as the latest step has recorded it; None if it has no rows."""
+        if (row := await self.inputs.find(tenant, event_id)) is None:
+            return None
+        event = row.event
+        rows = {delivery.id: delivery for delivery in row.deliveries if part in (None, delivery.part)}
+        deliveries = tuple(rows[given.id].delivery(given) for given in event.deliveries if given.id in rows)
+        if sum(len(delivery.state or "") for delivery in rows.values()) > MAX_DELIVERIES_BYTES:
+            deliveries = truncated(deliveries)
+        state = event_state(
+            event,
+            deliveries,
+            deliver_at=row.deliver_at,
+            scheduled=row.status == "scheduled",
+            finished_at=row.finished_at,
+        )
+        return EventSnapshot(row, event, state)
+
+    async def with_ids(self, event_ids: Collection[str]) -> list[EventRow]:
+        """Return the events with these ids, of all tenants."""
+        listed = sorted(event_ids)
+        found: list[EventRow] = []
+        for n in range(0, len(listed), IDS_PER_QUERY):
+            found += await self._rows(events.c.id.in_(listed[n : n + IDS_PER_QUERY]))
+        return found
+
+    async def silent(self, before: datetime, after: EventKey | None, limit: int) -> list[EventRow]:
+        """Return the oldest open events after this one of which nothing was written since a time."""
+        is_open = events.c.status.in_(OPEN), events.c.finished_at.is_(None), NOT_SUCCEEDED
+        is_silent = events.c.accepted_at < before, events.c.as_of < before
+        is_after = [] if after is None else [tuple_(*EVENT_KEY) > after]
+        return await self._rows(*is_open, *is_silent, *is_after, limit=limit)
+
+    async def in_other_runs(self, names: Collection[Name], shared_run: str) -> dict[Name, EventRow]:
+        """Return those of the events whose rows name another run than this shared one."""
+        is_event = rows_with((events.c.id, events.c.tenant), [name[::-1] for name in sorted(names)])
+        is_elsewhere = or_(events.c.shared_run.is_(None), events.c.shared_run != shared_run)
+        return {row.name: row for row in await self._rows(is_event, is_elsewhere)}
+
+    async def _rows(self, *where: ColumnElement[bool] | TextClause, limit: int | None = None) -> list[EventRow]:
+        query = select(*OF_EVENT).where(*where).order_by(*EVENT_KEY).limit(limit)
+        async with self._database.read() as session:
+            return [EventRow(*row) for row in await session.execute(query)]
 
     async def has_accepted(self, tenant: str, event_id: str) -> bool:
         """Return whether the event was accepted in this registry, or found by `hookkeeper reindex`. Steps of its run
@@ -168,34 +208,16 @@ class EventRows:
             query = select(c.tenant).where(c.id == event_id).order_by(c.tenant).limit(MAX_NAMED_TENANTS)
             return [*await session.scalars(query)]
 
-    async def part_with(self, event: AcceptedEvent, delivery: str) -> int | None:
+    async def part_with(self, event: EventRow, delivery: str) -> int | None:
         """Return the number of the run that has a delivery of the event; None if there is no such delivery."""
-        c = deliveries.c
-        is_of_event = c.accepted_at == event.accepted_at, c.tenant == event.tenant, c.event_id == event.event_id
+        is_of_event = rows_with([deliveries.c[name] for name in EventKey._fields], [event.key])
         async with self._database.read() as session:
-            part: int | None = await session.scalar(select(c.part).where(*is_of_event, c.id == delivery))
-            return part
-
-    async def deliveries(self, event: EventKey) -> list[StoredDelivery]:
-        """Return the deliveries of an event as their rows have them."""
-        c = deliveries.c
-        is_of_event = c.accepted_at == event.accepted_at, c.tenant == event.tenant, c.event_id == event.event_id
-        async with self._database.read() as session:
-            rows = await session.execute(select(c.part, c.id, c.status, c.state).where(*is_of_event))
-            return [StoredDelivery(*row) for row in rows]
-
-    async def in_other_runs(self, keys: Iterable[Key], shared_run: str) -> dict[Key, AcceptedEvent]:
-        """Return those of the events whose rows name another run than this shared one."""
-        is_event = rows_with((events.c.id, events.c.tenant), [key[::-1] for key in sorted(keys)])
-        is_elsewhere = or_(events.c.shared_run.is_(None), events.c.shared_run != shared_run)
-        async with self._database.read() as session:
-            rows = await session.execute(select(events).where(is_event, is_elsewhere))
-            return {(row["tenant"], row["id"]): accepted_event(dict(row)) for row in rows.mappings()}
+            return await session.scalar(select(deliveries.c.part).where(is_of_event, deliveries.c.id == delivery))
 
     async def _request(
-        self, new: Sequence[Acceptance], reports: Sequence[RunReport], found: Sequence[Acceptance] = ()
-    ) -> _Answer:
-        request = _Request(new, reports, found, asyncio.get_running_loop().create_future())
+        self, new: Sequence[RunReport], reports: Sequence[RunReport]
+    ) -> tuple[dict[Name, EventRow], list[DeliveryRow]]:
+        request = _Request(new, reports, asyncio.get_running_loop().create_future())
         self._waiting.append(request)
         if self._task is None:
             self._task = asyncio.create_task(self._write_all())
@@ -223,11 +245,10 @@ class EventRows:
 
     async def _answer(self, requests: Sequence[_Request]) -> None:
         """Write what the requests are about. If one cannot be written, the others are."""
-        new = [event for request in requests for event in request.new]
+        new = [report for request in requests for report in request.new]
         reports = [report for request in requests for report in request.reports]
-        found = [event for request in requests for event in request.found]
         try:
-            written = await self._transactions.run(lambda: write(new, reports, found, self._keyring))
+            written = await self._transactions.run(lambda: write(new, reports, self._keyring))
         except Exception as error:  # noqa: BLE001 - each request raises it
             if len(requests) > 1 and not isinstance(error, RegistryUnavailable):
                 for request in requests:
@@ -240,10 +261,10 @@ class EventRows:
         _observe(written.changes)
         answers = iter(written.earlier)
         for request in requests:
-            earlier = {event.key: row for event, row in zip(request.new, answers) if row is not None}  # noqa: B905
-            keys = {key_of(report) for report in request.reports}
+            earlier = {row.name: row for _, row in zip(request.new, answers) if row is not None}  # noqa: B905
+            keys = {report.key for report in request.reports}
             if not request.answer.done():
-                request.answer.set_result(_Answer(earlier, [behind for key, behind in written.behind if key in keys]))
+                request.answer.set_result((earlier, [behind for key, behind in written.behind if key in keys]))
 
 
 def _observe(changes: IndexChanges) -> None:

@@ -234,6 +234,8 @@ async def _record(
         if reason and webhook.enabled:
             _disable(session, webhook, reason, result.at)
             disabled = reason
+        elif reason == "gone" and webhook.is_disabled_for_failing:
+            webhook.disabled_reason = reason  # no probe is to enable it
     if again and not webhook.enabled and webhook.disabled_reason in ("failing", "gone"):
         disabled = webhook.disabled_reason  # type: ignore[assignment]
     after = _health_of(webhook)

@@ -10,7 +10,8 @@ from sqlalchemy import Select, bindparam, select
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
 from hookkeeper.policy import OrderPolicy
-from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
+from hookkeeper.registry.compiled import Compiled
+from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.models import Webhook, WebhookPattern, is_hanging, rate_at_present, without_secrets
 from hookkeeper.registry.numbering import Numbers
 
@@ -79,7 +80,7 @@ class Matching:
 
     def __init__(self, reads: DirectReads) -> None:
         self._reads = reads
-        self._compiled: dict[int, CompiledRead] = {}
+        self._compiled: dict[int, Compiled] = {}
         """Statements, by the number of patterns; an event type has at most 65."""
 
     async def find(self, tenant: str, event_type: str) -> list[MatchingWebhook]:
@@ -87,7 +88,7 @@ class Matching:
         patterns = patterns_for(event_type)
         read = self._compiled.get(len(patterns))
         if read is None:
-            read = self._compiled[len(patterns)] = CompiledRead(_query(len(patterns)), self._reads.dialect)
+            read = self._compiled[len(patterns)] = Compiled(_query(len(patterns)), self._reads.dialect)
         parameters = {f"pattern_{number}": pattern for number, pattern in enumerate(patterns)}
         rows = await self._reads.fetch(read, tenant, {"tenant": tenant, **parameters})
         return [MatchingWebhook(*row) for row in rows]

@@ -80,23 +80,18 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-class LastAlert(BaseModel):
-    """The last alert of a kind about a webhook."""
+class AlertState(BaseModel):
+    """The last alert of deliveries that have failed for good."""
 
     model_config = ConfigDict(frozen=True)
 
     at: datetime
-    kind: AlertKind
     token: str
     """Identifies the alert, so that it can be claimed again."""
     reported: int = 0
     """Failures before this alert that had none. The alert reports their number."""
     unreported: int = 0
     """Failures since this alert that had none."""
-    recent: tuple[str, ...] = ()
-    """Tokens of the latest unreported failures, so that each is counted once."""
-    disabled_at: datetime | None = None
-    """When the webhook was disabled, as of the last alert about that."""
 
 
 class Failure(BaseModel):
@@ -118,15 +113,14 @@ class Failure(BaseModel):
     """From when on its webhook is `failing` for it; None if more failures are needed."""
 
 
-class AlertState(LastAlert):
-    """The last alert of a delivery that has failed for good."""
+class IncidentState(AlertState):
+    """The last alert of the webhook's incident about the webhook itself."""
 
-    delivery: str
-
-
-class IncidentState(LastAlert):
-    """The last alert of the webhook's incident."""
-
+    kind: AlertKind
+    streak: str = ""
+    """The latest failures of the webhook that had no alert, so that they are counted once."""
+    disabled_at: datetime | None = None
+    """When the webhook was disabled, as of the last alert about that."""
     key: str
     """The same for all alerts of an incident."""
     since: datetime | None = None
@@ -293,6 +287,11 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     def is_hanging(self) -> bool:
         """Whether the latest requests to its URL have timed out."""
         return is_hanging(self.timeouts)
+
+    @property
+    def is_disabled_for_failing(self) -> bool:
+        """Whether a probe that succeeds enables it."""
+        return not self.enabled and self.disabled_reason == "failing"
 
     @property
     def current_rate(self) -> float | None:

@@ -31,6 +31,7 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.portal import PortalSessions
 from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.reserved_times import ReservedTimes
+from hookkeeper.registry.schedules import ScheduleRows
 from hookkeeper.registry.schema import migrate
 from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.registry.tenant_rows import TenantRows
@@ -50,6 +51,7 @@ class Store:
         self.catalogue = Catalogue(database, self._direct)
         self.tenants = Tenants(database)
         self.suppressions = Suppressions(database)
+        self.schedules = ScheduleRows(database)
         self.alerts = AlertClaims(database)
         self.health = HealthStore(database)
         self.reserved_times = ReservedTimes(database)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Row, Table, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, Table, and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,6 +21,7 @@ from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries, rollups
 from hookkeeper.registry.models import Suppression, Tenant, TenantSearchKeys, Webhook
 from hookkeeper.registry.paging import read_page_of_large, read_page_of_matching
 from hookkeeper.registry.portal import PortalSession
+from hookkeeper.registry.schedules import Schedule
 from hookkeeper.times import utc_now
 
 BEING_DELETED = "It is being deleted."
@@ -149,7 +150,7 @@ class Tenants:
 
     async def remove(self, tenant: str) -> None:
         """Remove a tenant without events, and all that it has but its entries of the audit log. Its row says so."""
-        for kind in (Webhook, Suppression, TenantSearchKeys, PortalSession, ApiKey):
+        for kind in (Webhook, Suppression, Schedule, TenantSearchKeys, PortalSession, ApiKey):
             await self._remove_rows(cast(Table, kind.__table__), kind.tenant == tenant)
         await self._remove_rows(rollups, rollups.c.tenant == tenant)
         now = utc_now()
@@ -159,8 +160,10 @@ class Tenants:
             session.add(removed)
 
     async def forget_deleted(self, before: datetime) -> None:
-        """Forget the tenants that were deleted before this time."""
+        """Forget the tenants and the schedules that were deleted before this time."""
         await self._remove_rows(cast(Table, Tenant.__table__), Tenant.deleted_at < before)
+        was_deleted = and_(Schedule.plan.is_(None), Schedule.updated_at < before)
+        await self._remove_rows(cast(Table, Schedule.__table__), was_deleted)
 
     async def _remove_rows(self, table: Table, where: ColumnElement[bool]) -> None:
         while True:

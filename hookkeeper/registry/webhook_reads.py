@@ -8,8 +8,9 @@ from sqlalchemy import Select, bindparam, inspect, select
 from sqlalchemy.orm.base import instance_dict
 
 from hookkeeper.crypto.keyring import CipherError
+from hookkeeper.registry.compiled import Compiled
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
+from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.models import Webhook
 
 MAPPER = inspect(Webhook)
@@ -53,7 +54,7 @@ class WebhookReads:
 
     def __init__(self, reads: DirectReads) -> None:
         self._reads = reads
-        self._compiled: dict[int, CompiledRead] = {}
+        self._compiled: dict[int, Compiled] = {}
         """Statements, by the number of ids."""
 
     async def find(self, ids: Collection[str], sharer: str) -> FoundWebhooks:
@@ -68,7 +69,7 @@ class WebhookReads:
         size = next(size for size in SIZES if size >= len(ids))
         read = self._compiled.get(size)
         if read is None:
-            read = self._compiled[size] = CompiledRead(_query(size), self._reads.dialect)
+            read = self._compiled[size] = Compiled(_query(size), self._reads.dialect)
         parameters = {f"id_{number}": ids[min(number, len(ids) - 1)] for number in range(size)}
         for row in await self._reads.fetch_raw(read, sharer, parameters):
             try:

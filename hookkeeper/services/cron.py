@@ -1,7 +1,7 @@
 """Check cron expressions, whether they ever fire, and names of time zones. Pure.
 
-Temporal checks the values of an expression. It also accepts seconds, intervals and a time zone, which could fire more
-often than once a minute or contradict the schedule's other fields, so only five fields and a few names are allowed.
+Temporal also accepts seconds, intervals and a time zone, which could fire more often than once a minute or contradict
+the schedule's other fields, so only five fields and a few names are allowed.
 """
 
 import re
@@ -46,26 +46,30 @@ class CronFields(NamedTuple):
 
 
 def check_cron(text: str) -> str:
-    """Return the expression; raise ValueError if it has another shape than five fields, or if its days never come."""
+    """Return the expression; raise ValueError if it is none of five fields, or if its days never come.
+
+    Temporal would refuse it too, but may be away when a schedule is made.
+    """
     if text not in NAMES and not FIVE_FIELDS.fullmatch(text):
         raise ValueError(
             "must be five fields, each after one space, such as `0 9 * * 1-5`, or one of " + ", ".join(NAMES)
         )
+    try:
+        _parse(text)
+    except ValueError:
+        raise ValueError("has a field that is no list of values and ranges, or a value that is out of range") from None
     if not fires_between(text, "UTC", FIRST_TIME, LAST_TIME):
         raise ValueError("never fires: no year has such a day")
     return text
 
 
 def fires_between(text: str, timezone: str, start: datetime, end: datetime) -> bool:
-    """Return whether an expression fires from `start` to `end`; True for values that Temporal will reject.
+    """Return whether an expression that was checked fires from `start` to `end`.
 
     The cost is bounded: only the first and the last day have times outside of the period, and a day of a month falls on
     each day of the week within 40 years.
     """
-    try:
-        fields = _parse(text)
-    except ValueError:
-        return True
+    fields = _parse(text)
     zone = ZoneInfo(timezone)
     first, last = (when.astimezone(zone).replace(tzinfo=None) for when in (start, min(end, LAST_TIME)))
     for day in _days(fields, first, last):

@@ -17,8 +17,8 @@ from hookkeeper.services.ingest import check_deliver_at
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.times import utc_now
 
-SENDS_NOTHING = frozenset({"cancel", "hold", "acknowledge", "pause"})
-"""Commands to events and recoveries, and bulk actions, that a suspended tenant can give."""
+SENDS_NOTHING = frozenset({"cancel", "hold", "acknowledge", "erase"})
+"""Commands to events, and what recoveries do, that a suspended tenant can ask for."""
 
 
 async def send(

@@ -16,9 +16,9 @@ from pydantic_core import from_json
 
 from hookkeeper.content.search_terms import BadQuery, Key, Term, matches, parse
 from hookkeeper.limits import TenantLimit
+from hookkeeper.messages.rows import EventRow
 from hookkeeper.messages.run_report import BEGINNING
-from hookkeeper.registry.index.listing import ListedEvent, cursor_after, time_of
-from hookkeeper.registry.index.merge import EventKey
+from hookkeeper.registry.index.listing import cursor_after, time_of
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import Invalid
@@ -36,7 +36,7 @@ DEFAULT_PERIOD = timedelta(hours=24)
 
 
 class FoundEvents(NamedTuple):
-    rows: list[ListedEvent]
+    rows: list[EventRow]
     next_cursor: str | None
     searched_until: datetime | None = None
     """If data were read: how far back the search has come with this page."""
@@ -67,7 +67,7 @@ class EventSearches:
 
     async def with_data(
         self, search: Search, limit: int, cursor: str | None, *, reads: bool = True
-    ) -> tuple[list[ListedEvent], str | None, dict[str, Any]]:
+    ) -> tuple[list[EventRow], str | None, dict[str, Any]]:
         """Return a page of a tenant's events with their data by id, and the next cursor. If data are read, it is short.
 
         An event whose data are gone has none.
@@ -113,7 +113,7 @@ class EventSearches:
 
     async def _read(self, search: Search, terms: Sequence[Term], limit: int, cursor: str | None) -> FoundEvents:
         """Read the data of the next events, until a page is full, or the search has read enough."""
-        found: list[ListedEvent] = []
+        found: list[EventRow] = []
         until = time.monotonic() + MAX_SECONDS
         for _ in range(MAX_READ // READ_AT_ONCE):
             rows, cursor = await self._store.index.events(search, READ_AT_ONCE, cursor)
@@ -127,13 +127,12 @@ class EventSearches:
                 break
         return FoundEvents(found, cursor, time_of(cursor) if cursor else None)
 
-    async def _matching(self, rows: Sequence[ListedEvent], matches: Callable[[Any, str], bool]) -> list[ListedEvent]:
+    async def _matching(self, rows: Sequence[EventRow], matches: Callable[[Any, str], bool]) -> list[EventRow]:
         """Return the events that match by their data and id. One without readable data does not."""
-        keys = {row.id: EventKey(row.accepted_at, row.tenant, row.id) for row in rows}
-        texts = await self._store.rows.inputs.texts([*keys.values()])
-        found: list[ListedEvent] = []
+        texts = await self._store.rows.inputs.texts([row.key for row in rows])
+        found: list[EventRow] = []
         for row in rows:
-            text = texts.get(keys[row.id])
+            text = texts.get(row.key)
             if text is not None and matches(from_json(text).get("data"), row.id):
                 found.append(row)
             await asyncio.sleep(0)  # data can be large: others go on in between

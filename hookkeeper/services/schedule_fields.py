@@ -148,18 +148,19 @@ class ScheduleSummary(Shown, ScheduleFields, Owned):
 
     type: str
     """The type of its events."""
-    next: list[Time]
-    """The next times, at most ten, even if the schedule is paused."""
+    next: list[Time] | None
+    """The next times, at most ten, even if the schedule is paused. Null, as results are, while Temporal does not answer
+    or lacks the schedule."""
     links: ScheduleLinks
 
 
 class ScheduleView(ScheduleSummary):
     event: EventTemplate
-    recent: list[FiringView]
+    recent: list[FiringView] | None
     """The latest ten results, newest first."""
-    skipped: int
+    skipped: int | None
     """Times without an event, because an earlier event was still being delivered."""
-    missed: int
+    missed: int | None
     """Times without an event, because Temporal was unavailable for longer than the catch-up window."""
     created_at: Time
     updated_at: Time | None

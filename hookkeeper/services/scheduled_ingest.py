@@ -2,9 +2,9 @@
 
 from pydantic import ValidationError
 
-from hookkeeper import metrics
+from hookkeeper import ids, metrics
 from hookkeeper.messages.schedule import ScheduledEvent
-from hookkeeper.registry.api_keys import ApiKeys
+from hookkeeper.registry.store import Store
 from hookkeeper.registry.tenants import TenantDeleted
 from hookkeeper.services.errors import EventRefused, Invalid, TenantSuspended, TooLarge
 from hookkeeper.services.ingest import EventIngest
@@ -30,14 +30,18 @@ class ScheduledEventIngest:
     They count against the rate of the key that made the schedule, in each worker process; the admin key has none.
     """
 
-    def __init__(self, ingest: EventIngest, keys: ApiKeys, rate_limit: str | None) -> None:
+    def __init__(self, ingest: EventIngest, store: Store, rate_limit: str | None) -> None:
         self._ingest = ingest
-        self._keys = keys
+        self._store = store
         self._limits = RateLimits(rate_limit)
 
     async def accept(self, event: ScheduledEvent) -> None:
         """Accept an event, once. Raises EventRefused and RateLimited; any other error is internal."""
-        key = await self._keys.get(event.key_id) if event.key_id else None
+        schedule, time = ids.scheduled_event(event.event_id) or ("", event.timestamp)
+        if await self._store.schedules.has_stopped(event.tenant, schedule, time):
+            metrics.count_refusal("gone")
+            raise EventRefused("the schedule was paused or deleted before Temporal could be told")
+        key = await self._store.api_keys.get(event.key_id) if event.key_id else None
         if key:  # a revoked key keeps its rate
             await self._limits.count_for_key(key, "events")
         try:

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hookkeeper import ids
-from hookkeeper.messages.schedule import SchedulePlan
-from hookkeeper.registry.audit import AuditLog
+from hookkeeper.messages.schedule import SchedulePlan, ScheduleSettings
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.cron import LAST_TIME, fires_between
 from hookkeeper.services.errors import BadField, Invalid
@@ -16,7 +15,7 @@ from hookkeeper.services.new_event import NewEvent
 from hookkeeper.services.schedule_fields import NewSchedule, ScheduleChanges, ScheduleFields
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.schedules.client import Schedules
-from hookkeeper.temporal.schedules.conversion import ScheduleSettings, ScheduleSnapshot
+from hookkeeper.temporal.schedules.conversion import ScheduleSnapshot
 from hookkeeper.times import rfc3339, utc_now
 
 OF_PLAN = ScheduleFields.model_fields.keys() & SchedulePlan.model_fields.keys() - {"cron"}
@@ -41,7 +40,7 @@ def new_plan(given: dict[str, Any], key_id: str, min_interval: int) -> ScheduleP
     return plan
 
 
-def changed(known: ScheduleSnapshot, given: dict[str, Any], min_interval: int) -> ScheduleSettings:
+def changed(known: ScheduleSettings, given: dict[str, Any], min_interval: int) -> ScheduleSettings:
     """Return the changed settings. Raises Invalid if the plan contradicts itself, or if new times never come."""
     update: dict[str, Any] = {name: given[name] for name in OF_PLAN & given.keys()}
     if given.get("cron"):
@@ -66,18 +65,17 @@ class ScheduleService:
     caller: Caller
     schedules: Schedules
     ingest: EventIngest
-    audit: AuditLog
     settings: Settings
 
     async def create(self, new: NewSchedule, schedule_id: str) -> ScheduleSnapshot:
-        """Create a schedule with this id. Raises Invalid, Conflict and TooManySchedules."""
+        """Create a schedule with this id. Raises Invalid, ScheduleExists and TooManySchedules."""
         fields, new = new.model_fields_set, self.caller.with_tenant(new)
         given = new.model_dump() | {"id": schedule_id}
         plan = new_plan(given, self.caller.key_id, self.settings.min_schedule_interval)
         await self._check_event(plan.tenant, given["event"])
-        known = await self.schedules.create(plan, new.paused, new.note, self.settings.max_schedules_per_tenant)
-        await self.audit.keep(self.caller.did("schedule.create", plan.id, plan.tenant, fields))
-        return known
+        entry = self.caller.did("schedule.create", plan.id, plan.tenant, fields)
+        wanted = ScheduleSettings(plan, new.paused, new.note)
+        return await self.schedules.create(wanted, self.settings.max_schedules_per_tenant, entry)
 
     async def change(self, tenant: str, schedule_id: str, changes: ScheduleChanges) -> ScheduleSnapshot:
         """Change the fields that are set. Raises Invalid and UnknownSchedule."""
@@ -85,20 +83,20 @@ class ScheduleService:
         if changes.event:
             await self._check_event(tenant, given["event"])
         interval = self.settings.min_schedule_interval
-        if await self.schedules.change(tenant, schedule_id, lambda known: changed(known, given, interval)):
-            await self.audit.keep(self.caller.did("schedule.update", schedule_id, tenant, changes.model_fields_set))
+        entry = self.caller.did("schedule.update", schedule_id, tenant, changes.model_fields_set)
+        await self.schedules.change(tenant, schedule_id, lambda known: changed(known, given, interval), entry)
         return await self.schedules.read(tenant, schedule_id)
 
     async def set_paused(self, tenant: str, schedule_id: str, paused: bool, note: str = "") -> None:
         """Pause or resume a schedule. Raises UnknownSchedule."""
-        apply, command = (self.schedules.pause, "pause") if paused else (self.schedules.resume, "resume")
-        await apply(tenant, schedule_id, note or f"{command.capitalize()}d through the API")
-        await self.audit.keep(self.caller.did(f"schedule.{command}", schedule_id, tenant))
+        command = "pause" if paused else "resume"
+        note = note or f"{command.capitalize()}d through the API"
+        entry = self.caller.did(f"schedule.{command}", schedule_id, tenant)
+        await self.schedules.change(tenant, schedule_id, lambda known: known._replace(paused=paused, note=note), entry)
 
     async def delete(self, tenant: str, schedule_id: str) -> None:
         """Delete a schedule. Raises UnknownSchedule."""
-        await self.schedules.delete(tenant, schedule_id)
-        await self.audit.keep(self.caller.did("schedule.delete", schedule_id, tenant))
+        await self.schedules.delete(tenant, schedule_id, self.caller.did("schedule.delete", schedule_id, tenant))
 
     async def _check_event(self, tenant: str, event: dict[str, Any]) -> None:
         """Raise Invalid, TooLarge or Suspended if the event of a schedule would be refused now."""

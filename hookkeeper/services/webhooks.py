@@ -16,6 +16,7 @@ from hookkeeper.crypto.signing_keys import Scheme, is_asymmetric, new_secret
 from hookkeeper.ids import WEBHOOK_PREFIX
 from hookkeeper.policy import OrderKey
 from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.event_rows import EventSnapshot
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.tenants import MOVED
@@ -29,7 +30,6 @@ from hookkeeper.services.preview import Preview, Previewer, SampleEvent
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
-from hookkeeper.temporal.events.own_runs import EventSnapshot
 
 UNKNOWN_WEBHOOK = "There is no such webhook."
 ID_DIGITS, ID_LENGTH = string.ascii_lowercase + string.digits, 12

@@ -169,7 +169,9 @@ async def test_a_webhook_whose_slots_are_all_taken_for_long_counts_as_hanging(st
     async with gated.concurrency.slot(webhook.id), gated.concurrency.slot(webhook.id):
         for age, hangs in ((4.9, False), (5.0, True)):
             seconds = 1000.0 + age
-            outcome = await gated.defer_by_concurrency(REQUEST, webhook, NOW)
+            async with gated.concurrency.slot(webhook.id) as is_within_limit:
+                outcome = await gated.defer_by_concurrency(REQUEST, webhook, NOW)
+            assert not is_within_limit
             assert outcome.slot and outcome.slot.rate == pytest.approx(min(HANGING_RATE, 2 / age))
             (matching,) = await store.webhooks.matching(webhook.tenant, "order.paid")
             assert matching.is_hanging is hangs

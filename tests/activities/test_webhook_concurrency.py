@@ -96,6 +96,30 @@ async def test_requests_that_wait_for_a_webhook_that_hangs_are_deferred(monkeypa
     assert (sorted(requests.made), sorted(requests.deferred)) == ([0, 1], [2, 3, 4])
 
 
+async def test_requests_that_get_no_slot_let_none_wait_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves: a request that comes after its webhook has stalled does not wait at all."""
+    monkeypatch.setattr("activities.webhook_concurrency.STALL_SECONDS", 0.2)
+    concurrency = WebhookConcurrency(1)
+    async with concurrency.slot("a"):
+        waiting = asyncio.create_task(_waits_for(concurrency))
+        for _ in range(5):
+            await asyncio.sleep(0.1)
+            async with concurrency.slot("a") as is_within_limit:
+                assert not is_within_limit
+        assert waiting.done()
+        assert waiting.result() == pytest.approx(0.2, abs=0.1)
+        assert await _waits_for(concurrency) < 0.05
+
+
+async def _waits_for(concurrency: WebhookConcurrency) -> float:
+    """Return the seconds that a request waits for its slot, which it does not get."""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    async with concurrency.slot("a", waits=True) as is_within_limit:
+        assert not is_within_limit
+        return loop.time() - start
+
+
 async def test_a_cancelled_request_frees_its_slot() -> None:
     requests = Requests(limit=1)
     first, second = [asyncio.create_task(requests.request(number, 0.05)) for number in range(2)]

@@ -53,6 +53,7 @@ NEEDS = {
     "GET /v1/events/stream": "events:read",
     "GET /v1/stats": "events:read",
     "GET /v1/events/{event_id}": "events:read",
+    "GET /v1/events/{event_id}/run": "events:read",
     "POST /v1/events/{event_id}/retry": "events:write",
     "POST /v1/events/{event_id}/cancel": "events:write",
     "POST /v1/events/{event_id}/hold": "events:write",

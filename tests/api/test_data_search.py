@@ -13,7 +13,7 @@ from temporalio.client import Client
 
 from hookkeeper.content.search_terms import Term
 from hookkeeper.crypto.keyring import new_key
-from hookkeeper.registry.index.listing import ListedEvent
+from hookkeeper.messages.rows import EventRow
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
 from hookkeeper.services import event_search
@@ -110,7 +110,7 @@ class WaitingSearches(EventSearches):
         self.may_read = asyncio.Event()
         self.reading = 0
 
-    async def _matching(self, rows: Sequence[ListedEvent], matches: Callable[[Any, str], bool]) -> list[ListedEvent]:
+    async def _matching(self, rows: Sequence[EventRow], matches: Callable[[Any, str], bool]) -> list[EventRow]:
         self.reading += 1
         await self.may_read.wait()
         return await super()._matching(rows, matches)

@@ -12,11 +12,12 @@ from temporalio.client import WorkflowHandle
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from claimed_runs import share
+from claimed_runs import acceptance, share
+from hookkeeper import ids
 from hookkeeper.commands import Refused
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.temporal.events.event_start import start_run
-from hookkeeper.temporal.events.run_state import unstarted_state
+from hookkeeper.temporal.events.run_state import find_run, unstarted_state
 from hookkeeper.temporal.server import error_translation
 from index_rows import indexed, until_indexed
 from instances import Instance
@@ -191,7 +192,7 @@ async def test_an_event_that_is_unknown_or_of_another_tenant_cannot_be_erased(in
 async def test_an_event_that_only_the_index_has_can_be_erased(instance: Instance) -> None:
     """As after the restore of a backup of one of the databases."""
     event = event_to(id="evt_lost", tenant=instance.tenant)
-    await instance.store.rows.write([first_report(event, unstarted_state(event), "run", "")])
+    await instance.store.rows.write([first_report(event, unstarted_state(event), "", run_id="run")])
     assert await listed(instance) == ["evt_lost"]
     assert await erase(instance, "evt_lost") == (202, {"id": "evt_lost", "runs": 0})
     assert await listed(instance) == []
@@ -228,7 +229,8 @@ async def test_an_event_can_be_started_while_the_server_deletes_its_earlier_run(
     """
     webhook = await instance.webhook(inbox.url)
     event = event_to(webhook, id="e0", tenant=instance.tenant)
-    earlier = await instance.gateway.start(event)
+    await instance.store.rows.accept([acceptance(event, None)])
+    earlier = await instance.gateway.runs.start(event)
     await instance.until_closed("e0")
 
     async def refused(*arguments: Any) -> str:
@@ -236,11 +238,14 @@ async def test_an_event_can_be_started_while_the_server_deletes_its_earlier_run(
             return await start_run(*arguments)
         except WorkflowAlreadyStartedError:
             await erase(instance, "e0")
-            await until_unknown(instance, "e0")
+            async with asyncio.timeout(WAIT_TIMEOUT):
+                while await find_run(instance.temporal, ids.workflow_id(instance.tenant, "e0")):
+                    await asyncio.sleep(0.05)
             raise
 
-    monkeypatch.setattr("hookkeeper.temporal.events.gateway.start_run", refused)
+    monkeypatch.setattr("hookkeeper.temporal.events.event_runs.start_run", refused)
     monkeypatch.setattr(error_translation, "OPERATION_TIMEOUT", WAIT_TIMEOUT)  # the deletion is part of the operation
-    again = await instance.gateway.start(event)
+    again = await instance.gateway.runs.start(event)
     assert again != earlier
+    await instance.store.rows.accept([acceptance(event, None)])
     await instance.until_closed("e0")

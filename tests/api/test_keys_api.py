@@ -166,7 +166,7 @@ async def test_the_admin_key_needs_no_registry(temporal: Client, tmp_path: Path,
     lost = Store.connect("postgresql+asyncpg://u@127.0.0.1:1/registry")
     app = new_app(instance.settings, lost, instance.gateway)
     async with calling(app, KEY) as http:
-        assert (await http.get("/v1/schedules")).status_code == 200
+        assert (await http.get("/v1/recoveries")).status_code == 200
     async with calling(app, made["key"]) as http:
         answer = await http.get("/v1/events")
         problem(answer, 503)

@@ -264,7 +264,7 @@ async def test_the_requests_that_hookkeeper_sends_are_as_documented(instance: In
         event = await instance.send(data={"order": 4711})
         await instance.until_closed(event["id"])
         for name, at in (("delivery", inbox), ("notification", notified), ("alert", alerted)):
-            (request,) = at.requests
+            (request,) = await at.got(1)
             check_sent(name, request)
     alert = json.loads(alerted.requests[0].body)["alert"]
     details = document()["components"]["schemas"]["AlertDetails"]["properties"]

@@ -12,6 +12,7 @@ from temporalio.client import Client
 from claimed_runs import share, until_listed
 from hookkeeper import ids
 from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.services.event_reads import read_event
 from hookkeeper.temporal.events import erasure
 from hookkeeper.temporal.events.erasure import delete_run
 from hookkeeper.temporal.events.run_repair import RunRepair
@@ -48,7 +49,7 @@ async def until_gone(instance: Instance, event_id: str) -> None:
     async with asyncio.timeout(WAIT_TIMEOUT):
         while (await instance.http.get(f"/v1/events/{event_id}", params=params)).status_code != 404:
             await asyncio.sleep(0.05)
-        while await instance.gateway.reader.shared_runs(instance.tenant, event_id):
+        while await instance.gateway.erasure.shared_runs(instance.tenant, event_id, None):
             await asyncio.sleep(0.05)
 
 
@@ -77,8 +78,8 @@ async def test_erasing_an_event_keeps_the_others_of_its_shared_run(instance: Ins
     await until_deleted(instance, run.handle.id)
     assert await erase(instance, "e2") == 202
     await until_gone(instance, "e2")
-    found = await instance.gateway.read(f"{instance.tenant}-b", "other")
-    assert (found.workflow_id, found.state.status) == (f"{run.handle.id}.3", "succeeded")
+    found = await read_event(instance.store.rows, f"{instance.tenant}-b", "other")
+    assert (found.row.workflow_id, found.state.status) == (f"{run.handle.id}.3", "succeeded")
     assert len(inbox.requests) == 4
     assert (await instance.send(id="e0"))["duplicate"] is False
 
@@ -168,9 +169,9 @@ async def test_an_event_of_a_terminated_shared_run_can_be_erased(instance: Insta
     gate.set()
     assert await erase(instance, "e0") == 202
     await until_gone(instance, "e0")
+    await RunRepair(instance.temporal, instance.gateway, instance.store).repair(timedelta(seconds=-1))
     kept = await instance.event("e1")
     assert (kept["status"], kept["workflow_id"]) == ("cancelled", f"{run.handle.id}.1")
-    await RunRepair(instance.temporal, instance.gateway, instance.store).repair(timedelta(seconds=-1))
     await until_indexed(instance, "e1")
 
 
@@ -189,11 +190,11 @@ async def test_concurrent_erasures_of_one_shared_run_all_succeed(instance: Insta
         await until_gone(instance, name)
         assert (await indexed(instance, name))["status"] is None
     for tenant, event_id in ((instance.tenant, "kept"), (f"{instance.tenant}-b", "other")):
-        found = await instance.gateway.read(tenant, event_id)
+        found = await read_event(instance.store.rows, tenant, event_id)
         assert found.state.status == "succeeded"
         row = await instance.store.rows.find(tenant, event_id)
         assert row
-        assert row.shared_run == found.workflow_id
+        assert row.shared_run == found.row.workflow_id
     await until_deleted(instance, run.handle.id)
 
 

@@ -15,6 +15,7 @@ from activities import health
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
 from hookkeeper.services import ingest
+from hookkeeper.services.starts import shared_starts
 from hookkeeper.temporal.server.error_translation import Unavailable
 from instances import Instance, another_process, running_instance
 from receivers import Receiver
@@ -141,7 +142,11 @@ async def test_an_event_that_is_not_plain_has_a_run_of_its_own(
     assert len(runs_of(answers)) == 8
 
 
-async def test_events_with_a_slow_webhook_share_runs_of_their_own(instance: Instance, inbox: Receiver) -> None:
+async def test_events_with_a_slow_webhook_share_runs_of_their_own(
+    instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Starts are a second apart: on a busy machine, posts at the same time reach the queue one after the other."""
+    monkeypatch.setattr(shared_starts, "PACE", 1.0)
     await instance.webhook(inbox.url)
     other = f"{instance.tenant}-b"
     await instance.webhook(inbox.url, tenant=other)
@@ -174,14 +179,14 @@ async def test_events_of_a_start_without_an_answer_are_delivered_once(
 ) -> None:
     """They are started again from their rows."""
     await own_instance.webhook(inbox.url)
-    start = own_instance.gateway.start_shared
+    start = own_instance.gateway.runs.start_shared
 
     async def lose_answer(run_id: str, events: Sequence[EventInput]) -> str:
         await start(run_id, events)
         raise Unavailable("the answer is lost")
 
     with monkeypatch.context() as lossy:
-        lossy.setattr(own_instance.gateway, "start_shared", lose_answer)
+        lossy.setattr(own_instance.gateway.runs, "start_shared", lose_answer)
         answers = await asyncio.gather(*(post(own_instance) for _ in range(9)))
         await own_instance.settled()
     assert {answer.status_code for answer in answers} == {202}

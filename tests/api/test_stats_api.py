@@ -15,11 +15,12 @@ from hookkeeper.cli.client import Api
 from hookkeeper.cli.console import Failed
 from hookkeeper.cli.stats import read
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
-from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index import counter_rows, statistics
 from hookkeeper.times import utc_now
 from instance_parts import new_app
 from instances import KEY, Instance
+from reports import changed, reported
 
 PATH = "/v1/stats"
 NOW = datetime.now(UTC)
@@ -37,15 +38,8 @@ def report(tenant: str, event_id: str, *errors: str | None, status: DeliveryStat
         Attempt(number=n, started_at=began, duration_ms=12, error=error) for n, error in enumerate(errors, start=1)
     )
     webhook = f"wh_{tenant}"
-    return RunReport(
-        tenant=tenant,
-        event_id=event_id,
-        type="order.paid",
-        accepted_at=began,
-        as_of=now,
-        progress=EventProgress("delivering", needs_attention=False, deliver_at=None, run_id="run", digest="abc"),
-        deliveries=(Delivery(id=webhook, webhook_id=webhook, status=status, attempts=attempts),),
-    )
+    delivery = Delivery(id=webhook, webhook_id=webhook, status=status, attempts=attempts)
+    return reported(tenant, event_id, began, now, (delivery,))
 
 
 async def shown(instance: Instance, **query: Any) -> dict[str, Any]:
@@ -189,7 +183,7 @@ async def test_a_tenant_with_a_type_for_each_event_still_has_statistics(
     monkeypatch.setattr(counter_rows, "MAX_ROWS_BY_TYPE", 10)
     monkeypatch.setattr(statistics, "MAX_ROWS", 30)
     tenant = idle_instance.tenant
-    reports = [report(tenant, f"evt_{n}", None)._replace(type=f"type_{n}", deliveries=()) for n in range(100)]
+    reports = [changed(report(tenant, f"evt_{n}", None), type=f"type_{n}", deliveries=()) for n in range(100)]
     for n in range(0, 100, 10):
         await idle_instance.store.rows.write(reports[n : n + 10])
     assert (await shown(idle_instance))["items"][0]["events"] == 100
@@ -202,17 +196,9 @@ async def test_a_tenant_with_a_type_for_each_event_still_has_statistics(
 async def write_types(instance: Instance, tenant: str) -> None:
     """Write an event of each type, of the last hours, with a delivery that waits for a retry."""
     now = utc_now()
-    progress = EventProgress("delivering", needs_attention=False, deliver_at=None, run_id="run", digest="abc")
+    waiting = Delivery(id="wh_1", webhook_id="wh_1", status="retrying")
     reports = [
-        RunReport(
-            tenant=tenant,
-            event_id=f"evt_{n}",
-            type=f"type_{n}",
-            accepted_at=now - timedelta(hours=n % 4),
-            as_of=now,
-            progress=progress,
-            deliveries=(Delivery(id="wh_1", webhook_id="wh_1", status="retrying"),),
-        )
+        reported(tenant, f"evt_{n}", now - timedelta(hours=n % 4), now, (waiting,), type=f"type_{n}")
         for n in range(TYPES)
     ]
     for n in range(0, TYPES, 100):

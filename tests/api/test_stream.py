@@ -19,13 +19,14 @@ from api.state import MAX_STREAMS_PER_TENANT, ApiState
 from api.streams import feed, subscription
 from api.streams.feed import CHANGES_PER_STEP, DELIVERIES_PER_STEP, divided, merged, steps
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
-from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.rows import EventKey, EventRow
+from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index import change_log
-from hookkeeper.registry.index.change_log import Change, ChangedEvent, Position
-from hookkeeper.registry.index.merge import EventKey
+from hookkeeper.registry.index.change_log import Change, Position
 from hookkeeper.times import utc_now
 from instances import KEY, Instance
+from reports import reported
 from timeouts import WAIT_TIMEOUT
 
 BEGIN = utc_now() - timedelta(minutes=10)
@@ -138,10 +139,9 @@ def report(id_: str, tenant: str, type_: str = "order.paid", attempts: int = 0, 
         Attempt(number=n, started_at=BEGIN, duration_ms=5, status_code=503, error="http_503")
         for n in range(1, attempts + 1)
     )
-    progress = EventProgress("delivering", bool(attempts), deliver_at=None, run_id="run", digest="abc")
     as_of = BEGIN + timedelta(seconds=attempts)
     parts = tuple(Delivery(id=f"wh_{n}", webhook_id=f"wh_{n}", status=status, attempts=made) for n in range(deliveries))
-    return RunReport(tenant, id_, type_, BEGIN, as_of, progress, parts)
+    return reported(tenant, id_, BEGIN, as_of, parts, type=type_, needs_attention=bool(attempts))
 
 
 @pytest.fixture
@@ -276,7 +276,7 @@ async def test_all_streams_of_a_process_share_one_read(api: Api, monkeypatch: py
     index, reads = api.instance.store.index, 0
     read = index.changed_events
 
-    async def counted(changes: Sequence[Change]) -> list[ChangedEvent]:
+    async def counted(changes: Sequence[Change]) -> list[tuple[Change, EventRow]]:
         nonlocal reads
         reads += 1
         return await read(changes)

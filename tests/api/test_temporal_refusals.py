@@ -76,16 +76,21 @@ async def test_a_search_attribute_that_we_made_too_large_is_our_bug(
     assert "exceeds size limit" in str(line["exc_info"])
 
 
-async def test_a_refused_schedule_names_its_cron_only_if_that_is_the_reason(
-    instance: Instance,
+async def test_what_temporal_refuses_of_a_schedule_is_not_kept(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A server can have an older database of time zones."""
     schedule = {"tenant": instance.tenant, "id": "s", "event": {"type": "a"}, "cron": ["0 9 * * *"]}
     async with forgotten_at_last(instance.temporal):
-        wrong = await instance.http.post("/v1/schedules", json=schedule | {"cron": ["61 * * * *"]})
-        problem(wrong, 422, "cron")
-        await instance.http.post("/v1/schedules", json=schedule)
-        with pytest.raises(RPCError, match="notes exceeds limit"):
-            await instance.gateway.schedules.pause(instance.tenant, "s", "x" * 5000)
+        monkeypatch.setattr("hookkeeper.services.cron._timezones", lambda: {"UTC", "Mars/Olympus"})
+        monkeypatch.setattr("hookkeeper.services.schedules._check_fires", lambda *_: None)
+        wrong = await instance.http.post("/v1/schedules", json=schedule | {"timezone": "Mars/Olympus"})
+        problem(wrong, 422, "timezone")
+        problem(await instance.http.get("/v1/schedules/s", params={"tenant": instance.tenant}), 404)
+        assert (await instance.http.post("/v1/schedules", json=schedule)).status_code == 201
+        path, query = "/v1/schedules/s", {"tenant": instance.tenant}
+        problem(await instance.http.patch(path, params=query, json={"timezone": "Mars/Olympus"}), 422, "timezone")
+        assert (await instance.http.get(path, params=query)).json()["timezone"] == "UTC"
 
 
 async def test_the_log_has_the_reason_why_temporal_is_unavailable(
@@ -94,7 +99,7 @@ async def test_the_log_has_the_reason_why_temporal_is_unavailable(
     async def refuse(*args: object, **kwargs: object) -> str:
         raise RPCError("no such key", RPCStatusCode.PERMISSION_DENIED, b"")
 
-    monkeypatch.setattr("hookkeeper.temporal.events.gateway.start_run", refuse)
+    monkeypatch.setattr("hookkeeper.temporal.events.event_runs.start_run", refuse)
     with capture_logs() as logs:
         assert (await instance.http.post("/v1/events", json={"type": "a", "tenant": instance.tenant})).is_success
         await instance.settled()

@@ -251,6 +251,17 @@ async def test_a_deletion_that_cannot_begin_changes_nothing(idle_instance: Insta
         assert (await http.post("/v1/events", json={"type": "order.paid"})).status_code == 202
 
 
+async def test_a_deletion_is_paused_and_resumed(idle_instance: Instance) -> None:
+    instance = idle_instance
+    await instance.send()
+    job = (await instance.http.delete(f"/v1/tenants/{instance.tenant}")).json()["id"]
+    for command in ("pause", "resume"):
+        assert (await instance.http.post(f"/v1/recoveries/{job}/{command}")).status_code == 202, command
+    async with instance.working():
+        run = instance.temporal.get_workflow_handle(str(recovery_workflow_id(job)))
+        assert (await run.result())["status"] == "finished"
+
+
 async def test_the_job_closes_a_tenant_although_the_api_died_after_its_start(instance: Instance) -> None:
     await make_key(instance, instance.tenant)
     await instance.send(deliver_at=(datetime.now(UTC) + timedelta(days=1)).isoformat())

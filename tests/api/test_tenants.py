@@ -61,6 +61,7 @@ KINDS = {
     "GET /v1/events": LISTS,
     "GET /v1/events/stream": STREAM,
     "GET /v1/events/{event_id}": OBJECT,
+    "GET /v1/events/{event_id}/run": OBJECT,
     "POST /v1/events/{event_id}/retry": OBJECT,
     "POST /v1/events/{event_id}/cancel": OBJECT,
     "POST /v1/events/{event_id}/hold": OBJECT,

@@ -11,6 +11,7 @@ from sockets import serving
 from hookkeeper.registry.api_keys import new_key
 from instance_parts import app_of
 from instances import Instance
+from timeouts import within_a_minute
 
 LIMIT = 20
 """Unknown keys of an address in a minute."""
@@ -38,6 +39,7 @@ async def guess_until_refused(http: httpx.AsyncClient, forwarded: Callable[[int]
 
     A new minute allows a few more than the limit.
     """
+    await within_a_minute()
     for made in range(2 * LIMIT):
         if (status := await guess_from(http, *forwarded(made))) == 429:
             return made

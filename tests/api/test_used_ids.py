@@ -116,8 +116,10 @@ async def test_each_accepted_event_arrives_although_an_older_one_with_its_id_is_
         await instance.run(event_id).execute_update("reschedule", utc_now())
         await instance.run(event_id).result()
     await until_arrived(inbox, shared, "old", 1)
-    apart = (await instance.event(shared[1]))["workflow_id"]
-    assert apart != instance.run(shared[1]).id
+    row = await instance.store.rows.find(instance.tenant, shared[1])
+    assert row
+    apart = ids.run_apart(*row.name, row.accepted_at)
+    assert await find_run(instance.temporal, apart)
     problem(await post(instance, shared[0], "old"), 409)
     assert (await post(instance, shared[0], "new")).status_code == 200
     assert (await instance.command(shared[0], "redeliver")).status_code == 202
@@ -128,27 +130,6 @@ async def test_each_accepted_event_arrives_although_an_older_one_with_its_id_is_
         for workflow_id in (instance.run(shared[1]).id, apart):
             while await find_run(instance.temporal, workflow_id):
                 await asyncio.sleep(0.05)
-
-
-async def test_the_same_event_in_an_open_run_is_not_started_twice(instance: Instance, inbox: Receiver) -> None:
-    await instance.webhook(inbox.url, retry=PATIENT)
-    for event_id in IDS:
-        inbox.fails(500)
-        await post(instance, event_id, "same")
-        await instance.until_delivery(event_id, "retrying", 1)
-        await instance.until_final((await instance.send())["id"])  # or five failures in a row keep others from sharing
-    await forget(instance, IDS)
-    inbox.fails(*[500] * (len(IDS) + 1))
-    before = clashes()
-    shared = await accepted_together(instance, "same")
-    await until_arrived(inbox, shared, "same")
-    inbox.answers.clear()
-    for event_id in shared:
-        await instance.until_delivery(event_id, "retrying", 1)
-        assert (await instance.command(event_id, "retry")).status_code == 202
-        shown = await instance.until_final(event_id)
-        assert (shown["workflow_id"], shown["status"]) == (ids.workflow_id(instance.tenant, event_id), "succeeded")
-    assert clashes() == before
 
 
 async def test_an_event_that_succeeds_at_once_is_shown_in_place_of_an_older_one(

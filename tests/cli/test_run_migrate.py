@@ -18,7 +18,8 @@ from cloud import cloud
 from hookkeeper import temporal_names
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.events.run_state import find_run
-from hookkeeper.temporal.server.namespace import inspect, prepare
+from hookkeeper.temporal.server.connection import while_away
+from hookkeeper.temporal.server.namespace import Findings, inspect, prepare
 from instances import running_instance
 from temporal_processes import free_ports
 from timeouts import WAIT_TIMEOUT
@@ -47,11 +48,16 @@ def settings_for(client: Client, address: str, folder: Path) -> dict[str, str]:
     }
 
 
+async def inspected(client: Client) -> Findings:
+    """Inspect the namespace, again if the server of all tests breaks the call off because it is busy."""
+    return await while_away(lambda: inspect(client, MONTH))
+
+
 async def test_a_namespace_that_it_may_prepare(bare: Client, tmp_path: Path) -> None:
     address = bare.service_client.config.target_host
-    assert (await inspect(bare, MONTH)).missing == temporal_names.SEARCH_ATTRIBUTES
+    assert (await inspected(bare)).missing == temporal_names.SEARCH_ATTRIBUTES
     assert (await migrate(bare, address, tmp_path))[0] == 0
-    assert not await inspect(bare, MONTH)
+    assert not await inspected(bare)
     assert (await migrate(bare, address, tmp_path))[0] == 0
 
 
@@ -68,14 +74,14 @@ async def test_it_waits_for_a_namespace_that_is_made_later(temporal: Client, tmp
         )
         async with asyncio.timeout(WAIT_TIMEOUT):
             assert await migrating.process.wait() == 0
-    assert not await inspect(later, MONTH)
+    assert not await inspected(later)
 
 
 async def test_the_registry_alone_needs_no_temporal(bare: Client, tmp_path: Path) -> None:
     assert await migrate(bare, "127.0.0.1:1", tmp_path, "--registry-only") == (0, "")
     async with Store.connect(f"sqlite+aiosqlite:///{tmp_path / 'registry.db'}") as store:
         await store.ready()
-    assert (await inspect(bare, MONTH)).missing == temporal_names.SEARCH_ATTRIBUTES
+    assert (await inspected(bare)).missing == temporal_names.SEARCH_ATTRIBUTES
 
 
 async def test_a_namespace_that_only_administrators_may_change(bare: Client, tmp_path: Path) -> None:
@@ -136,7 +142,9 @@ async def test_a_namespace_that_does_not_exist(temporal: Client, tmp_path: Path)
 
 
 async def test_the_api_is_not_ready_until_the_namespace_is(bare: Client, tmp_path: Path) -> None:
-    """The 503 names the command that repairs the namespace. An event is accepted, and started afterwards."""
+    """The 503 names the command that repairs the namespace. An event is accepted, and started afterwards.
+    A schedule is made, and waits.
+    """
     async with running_instance(bare, tmp_path) as instance:
         ready = await instance.http.get("/readyz")
         assert ready.status_code == 503
@@ -147,8 +155,7 @@ async def test_the_api_is_not_ready_until_the_namespace_is(bare: Client, tmp_pat
         assert answer.status_code == 202
         schedule = {"event": {"type": "a"}, "every": 86400, "tenant": instance.tenant}
         answer = await instance.http.post("/v1/schedules", json=schedule)
-        assert answer.status_code == 503, "nothing is wrong with its times"
-        assert "hookkeeper migrate" in answer.json()["detail"]
+        assert (answer.status_code, answer.json()["next"]) == (201, None)
 
         await prepare(bare, MONTH)
         async with asyncio.timeout(WAIT_TIMEOUT):

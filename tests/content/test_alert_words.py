@@ -95,6 +95,18 @@ def test_an_alert_of_an_email_that_was_lost_on_its_way(reason: str, text: str, w
     assert f"Outcome:  {outcome}\n" in email.text
 
 
+def test_an_alert_lists_the_other_deliveries_that_have_failed() -> None:
+    others = [
+        {"event": "evt_2", "type": "order.paid", "status_code": 500, "error": "http_500"},
+        {"event": "evt_3", "type": "a\nb", "status_code": None, "error": "timeout"},
+    ]
+    email = render_email(Email(to=(TO,)), alerting(also_failed=others, unreported=2))
+    assert email.text is not None
+    assert "Also failed: order.paid evt_2: 500 Internal Server Error\n" in email.text
+    assert "Also failed: a b evt_3: no answer in time\n" in email.text
+    assert email.text.endswith("Further failures since the last alert: 2.")
+
+
 def of_incident(**changes: Any) -> dict[str, Any]:
     """Return the variables of a template of an incident's alert."""
     facts: dict[str, Any] = {

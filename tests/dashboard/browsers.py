@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from hookkeeper.messages.run_report import RunReport
 from instances import KEY
+from reports import changed
 
 
 class Page(HTMLParser):
@@ -84,8 +85,7 @@ class Form(HTMLParser):
 
 def needing_attention(report: RunReport) -> RunReport:
     """Return the report of an event that needs attention."""
-    assert report.progress
-    return report._replace(progress=report.progress._replace(needs_attention=True))
+    return changed(report, needs_attention=True)
 
 
 class Browser:

@@ -16,6 +16,7 @@ from hookkeeper.times import utc_now
 from index_rows import until_indexed
 from instances import KEY, Instance
 from receivers import Receiver
+from reports import changed
 from timeouts import WAIT_TIMEOUT
 
 HOSTILE = "</pre><script>alert('x')</script><img src=x onerror=alert(1)>"
@@ -77,7 +78,7 @@ async def test_events_of_a_time_are_found(instance: Instance) -> None:
 async def test_a_time_of_the_date_picker_is_of_the_zone_that_the_form_names(
     instance: Instance, until: str, is_found: bool
 ) -> None:
-    accepted = report(instance.tenant, "evt_1")._replace(accepted_at=datetime(2026, 1, 2, 0, 1, tzinfo=UTC))
+    accepted = changed(report(instance.tenant, "evt_1"), accepted_at=datetime(2026, 1, 2, 0, 1, tzinfo=UTC))
     await instance.store.rows.write([accepted])
     given = {"tenant": instance.tenant, "until": f"2026-01-02T{until}", "zone": "Asia/Tokyo"}
     async with browsing(instance.app) as browser:
@@ -144,7 +145,7 @@ async def test_a_filter_suggests_what_there_is(idle_instance: Instance) -> None:
         [
             report(tenant, "evt_1", "http_503", status="failed"),
             report(tenant, "evt_2", "timeout", status="retrying"),
-            report("someone-else", "evt_3", "dns", status="failed")._replace(type="their.type"),
+            changed(report("someone-else", "evt_3", "dns", status="failed"), type="their.type"),
         ]
     )
     theirs = await make_key(idle_instance, tenant)

@@ -16,6 +16,7 @@ from dashboard.exports import JSON, MAX_ROWS, ROWS_AT_ONCE, Page
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.times import utc_now
 from instances import Instance
+from reports import changed
 
 FORMULA = '=HYPERLINK("https://evil.example";"Click")'
 
@@ -28,7 +29,7 @@ async def add_events(instance: Instance, count: int) -> None:
     now = utc_now()
     reports = [report(instance.tenant, f"evt_{n:04}", "http_500", status="failed") for n in range(count)]
     await instance.store.rows.write(
-        [each._replace(accepted_at=now - timedelta(seconds=n)) for n, each in enumerate(reports)]
+        [changed(each, accepted_at=now - timedelta(seconds=n)) for n, each in enumerate(reports)]
     )
 
 
@@ -76,7 +77,7 @@ async def test_webhooks_and_the_audit_log_are_exported_without_formulas_and_secr
 
 async def test_a_customer_exports_only_what_is_theirs(instance: Instance) -> None:
     await add_events(instance, 3)
-    async with visiting(instance, tenant="someone-else") as (browser, _):
+    async with visiting(instance, tenant=f"{instance.tenant}-other") as (browser, _):
         assert rows_of((await browser.get("/events/export.csv")).text) == []
         assert (await browser.get(f"/events/export.csv?tenant={instance.tenant}")).status_code == 403
         assert (await browser.get("/audit/export.csv")).status_code == 403

@@ -27,6 +27,7 @@ from hookkeeper.times import utc_now
 from index_rows import until_indexed
 from instances import KEY, Instance
 from receivers import Receiver
+from reports import changed
 from timeouts import WAIT_TIMEOUT
 
 PATIENCE = WAIT_TIMEOUT * 1000
@@ -123,7 +124,7 @@ async def test_all_times_of_a_page_are_in_one_zone(chromium: Browser, idle_insta
     """
     at = utc_now() - timedelta(minutes=1)
     event = needing_attention(report(idle_instance.tenant, "evt_1", "http_500", status="failed"))
-    await idle_instance.store.rows.write([event._replace(accepted_at=at)])
+    await idle_instance.store.rows.write([changed(event, accepted_at=at)])
     shown = set()
     async with reading(chromium, idle_instance) as page:
         await log_in(page)
@@ -135,7 +136,7 @@ async def test_all_times_of_a_page_are_in_one_zone(chromium: Browser, idle_insta
             bar = await page.locator("svg.chart title").first.text_content()
             shown.add((midnight, bar))
             await page.get_by_label("UTC", exact=True).check()
-        await idle_instance.store.rows.write([event._replace(event_id="evt_2", accepted_at=at)])
+        await idle_instance.store.rows.write([changed(event, id="evt_2", accepted_at=at)])
         await expect(page.get_by_text("2 events have failed")).to_be_visible()
         await expect(page.locator("td time").first).to_contain_text(f"{at:%-I:%M}")
         assert len({midnight for midnight, _ in shown}) == len({bar for _, bar in shown}) == 2
@@ -196,9 +197,8 @@ async def test_new_rows_wait_while_the_reader_points_at_the_list(chromium: Brows
         await rows.first.hover()
         top = await rows.first.bounding_box()
         done = report(tenant, "evt_1", None)
-        finished = done.progress and done.progress._replace(status="succeeded")
-        changed = done._replace(accepted_at=begun[0].accepted_at, as_of=utc_now(), progress=finished)
-        await write([*(report(tenant, f"evt_{n}", "dns", status="retrying") for n in (3, 4)), changed])
+        ended = changed(done, accepted_at=begun[0].event.accepted_at, as_of=utc_now(), status="succeeded")
+        await write([*(report(tenant, f"evt_{n}", "dns", status="retrying") for n in (3, 4)), ended])
         await expect(news).to_have_text("2 new")
         await expect(page.locator(f'tr[data-row="{tenant}/evt_1"]')).to_contain_text("succeeded")
         await expect(rows).to_have_count(2)

@@ -16,7 +16,7 @@ from dashboard.routes import KEPT_FORMS
 from hookkeeper.times import utc_now
 from instance_parts import new_app
 from instances import KEY, Instance
-from timeouts import WAIT_TIMEOUT
+from timeouts import WAIT_TIMEOUT, within_a_minute
 
 OURS = {"sec-fetch-site": "same-origin"}
 TYPED = {"url": "http://127.0.0.1:9000/", "events": "*", "description": '"<two>\r\nlines', "headers": "x-key: hidden"}
@@ -65,6 +65,7 @@ async def test_a_form_that_comes_after_its_session_keeps_what_was_typed(idle_ins
 
 async def test_a_form_that_comes_too_soon_keeps_what_was_typed(idle_instance: Instance) -> None:
     key = await make_key(idle_instance, idle_instance.tenant, rate_limit="2/minute")
+    await within_a_minute()
     async with browsing(idle_instance.app, key["key"]) as browser:
         form = Form((await browser.get(ACTION)).text, ACTION).fields | TYPED
         await browser.get(ACTION)
@@ -100,6 +101,7 @@ async def test_a_form_after_its_session_has_a_limit(idle_instance: Instance) -> 
 async def test_few_forms_are_kept_in_a_minute(idle_instance: Instance, rate: str | None, kept: int) -> None:
     most = int(KEPT_FORMS.partition("/")[0])
     key = await make_key(idle_instance, idle_instance.tenant, rate_limit=rate)
+    await within_a_minute()
     async with browsing(idle_instance.app, key["key"]) as browser:
         if kept == 401:
             put(browser, ended(idle_instance, key["id"]))
@@ -148,6 +150,7 @@ async def test_forms_without_a_session_have_a_rate_for_each_address(
     form = b"&".join(b"field%d=" % n + b"x" * (size // 98) for n in range(98)) if size > 9 else b"a=1"
     headers = OURS | {"content-type": "application/x-www-form-urlencoded"}
     async with browsing(app, key=None) as browser, browsing(app, key=None, address="192.0.2.2") as other:
+        await within_a_minute()
         answers = [await browser.http.post(path, content=form, headers=headers) for _ in range(5)]
         assert [answer.status_code for answer in answers] == [status] * 3 + [429] * 2
         assert answers[-1].json()["detail"] == "Too many forms from this address had no session."

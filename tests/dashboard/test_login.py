@@ -24,6 +24,7 @@ from hookkeeper.registry.api_keys import ApiKey, ApiKeys, new_key
 from hookkeeper.registry.portal import PortalSession, PortalSessions
 from instance_parts import new_app
 from instances import KEY, Instance, running_instance
+from timeouts import within_a_minute
 
 NAT = "192.0.2.44"
 """The address of all clients of a network, as the API sees them."""
@@ -82,6 +83,7 @@ async def test_a_wrong_key_is_refused_and_not_shown(instance: Instance) -> None:
 async def test_guesses_are_limited_as_those_of_the_api(instance: Instance) -> None:
     guess = "hk_" + "x" * 43
     async with browsing(instance.app, key=None, address="192.0.2.77") as browser:
+        await within_a_minute()
         answers = [(await browser.log_in(guess)).status_code for _ in range(LIMIT)]
         assert answers == [401] * LIMIT
         assert await refused_at_last(lambda: browser.log_in(guess))
@@ -136,6 +138,7 @@ async def test_a_link_from_another_site_finds_the_session(instance: Instance) ->
 
 async def test_a_session_uses_the_rate_limit_of_its_key(instance: Instance) -> None:
     key = await make_key(instance, instance.tenant, rate_limit="3/minute")
+    await within_a_minute()
     async with browsing(instance.app, key["key"]) as browser:
         statuses = [(await browser.get("/events")).status_code for _ in range(3)]
         assert statuses == [200, 200, 429]

@@ -211,7 +211,7 @@ async def test_times_are_in_utc_without_scripts(idle_instance: Instance) -> None
     async with browsing(idle_instance.app) as browser:
         text = cells(await browser.page("/"))
         assert "Times in UTC" in text
-        assert f"{bad.accepted_at:%Y-%m-%d %H:%M:%S}" in text
+        assert f"{bad.event.accepted_at:%Y-%m-%d %H:%M:%S}" in text
 
 
 async def test_the_last_day_is_counted(idle_instance: Instance) -> None:
@@ -384,14 +384,16 @@ async def test_the_operator_sees_the_tenants(instance: Instance) -> None:
         assert "tenant-51 – 0" in cells(await browser.page("/limits"))
 
 
-async def test_without_temporal_lists_and_what_the_index_knows_are_shown(tmp_path: Path) -> None:
+async def test_without_temporal_all_that_was_recorded_is_shown(tmp_path: Path) -> None:
     server = KillableTemporal(tmp_path)
     await server.start()
     client = await server.connect()
     async with running_instance(client, tmp_path) as instance, browsing(instance.app) as browser:
+        await instance.send(id="evt_1", data={"order": 4711})
+        await instance.settled()
         await server.kill()
         await instance.store.rows.write(
-            [needing_attention(report(instance.tenant, "evt_1", "http_503", status="failed"))]
+            [needing_attention(report(instance.tenant, "evt_2", "http_503", status="failed"))]
         )
         event = f"/events/evt_1?tenant={instance.tenant}"
         events, overview, limits, answer, unknown = await asyncio.gather(  # each waits some seconds for Temporal
@@ -399,22 +401,20 @@ async def test_without_temporal_lists_and_what_the_index_knows_are_shown(tmp_pat
             browser.page("/"),
             browser.page(f"/limits?tenant={instance.tenant}"),
             browser.get(event),
-            browser.get(f"/events/evt_2?tenant={instance.tenant}"),
+            browser.get(f"/events/evt_3?tenant={instance.tenant}"),
         )
         assert "evt_1" in events.text
         assert "does not answer: events are accepted and wait. 0 wait now." in overview.text
-        assert any("evt_1" in link for link in overview.links())
-        assert "unknown right now" in limits.text
-        assert answer.status_code == 503
-        for text in ("Temporal", "evt_1", "order.paid", "1 webhook", "data-reload"):
-            assert text in answer.text, text
-        assert (unknown.status_code, "Not available right now" in unknown.text) == (503, True)
+        assert any("evt_2" in link for link in overview.links())
+        assert "Schedules" in limits.text
+        assert (answer.status_code, "4711" in answer.text) == (200, True)
+        assert unknown.status_code == 404
         answer = await browser.submit("/events", f"/events/evt_1/retry?tenant={instance.tenant}")
         assert answer.status_code == 503
         assert event in answer.text, "the page goes back, and repeats no command"
 
 
-async def test_without_the_registry_the_admin_key_shows_events(instance: Instance) -> None:
+async def test_without_the_registry_pages_say_so(instance: Instance) -> None:
     event = await instance.send(data={"order": 4711})
     key = await make_key(instance, instance.tenant)
     store = Store.connect(f"postgresql+asyncpg://hook:secret-password@127.0.0.1:{free_ports().ui}/hookkeeper")
@@ -427,8 +427,7 @@ async def test_without_the_registry_the_admin_key_shows_events(instance: Instanc
         answer = await browser.get("/")
         assert (answer.status_code, "deliveries wait until it does" in answer.text) == (503, True)
         assert (await browser.get("/webhooks")).status_code == 503
-        page = await browser.page(f"/events/{event['id']}?tenant={instance.tenant}")
-        assert '"order": 4711' in page.text
+        assert (await browser.get(f"/events/{event['id']}?tenant={instance.tenant}")).status_code == 503
     async with browsing(app, key=None) as browser:
         answer = await browser.log_in(key["key"])
         assert (answer.status_code, "The registry is unavailable" in answer.text) == (503, True)

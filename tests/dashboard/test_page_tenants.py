@@ -48,6 +48,8 @@ async def state_of(instance: Instance, ids: dict[str, str]) -> list[Any]:
     secret = f"/v1/webhooks/{ids['webhook_id']}/secret"
     paths = ("/v1/webhooks", "/v1/suppressions", "/v1/schedules", f"/v1/events/{ids['event_id']}", secret)
     answers = [(await instance.http.get(path, params=of_tenant)).json() for path in paths]
+    for noted_later in ("run_id", "links"):
+        del answers[3][noted_later]
     audit = (await instance.http.get("/v1/audit", params=of_tenant)).json()["items"]
     return [*answers, [entry for entry in audit if entry["action"] != "webhook.secret"]]
 

@@ -26,7 +26,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.times import utc_now
 from instance_parts import new_app
 from instances import Instance, running_instance
-from timeouts import FutureClock
+from timeouts import FutureClock, within_a_minute
 
 CAPABILITIES = {
     "view": {"events:read", "webhooks:read"},
@@ -159,6 +159,7 @@ async def test_an_unopened_link_is_no_session(instance: Instance) -> None:
 
 async def test_unknown_links_are_limited_by_address_as_bad_keys(instance: Instance) -> None:
     async with browsing(instance.app, key=None, address="192.0.2.78") as browser:
+        await within_a_minute()
         answers = [await browser.get(path) for path in ["/portal/x", f"/portal/{new_token()}"] * 11]
         assert [answer.status_code for answer in answers] == [404] * 20 + [429] * 2
         assert "This link is unknown" in answers[0].text

@@ -16,7 +16,7 @@ from benchmarks import measure
 from benchmarks.index_databases import Contents, fill, filled
 from benchmarks.index_reports import reports
 from benchmarks.pages import PAGES, SECOND_PAGE
-from benchmarks.report import markdown
+from benchmarks.report import losses, markdown
 from benchmarks.results import Results, Sample
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.stream import Arrivals, Posted, Stream, percentile, to_socket
@@ -101,7 +101,7 @@ async def test_a_filling_that_was_stopped_goes_on(engine: AsyncEngine, capsys: p
     await fill(engine, contents)
     async with engine.connect() as connection:
         found = set(await connection.scalars(select(events.c.id)))
-    assert found == {report.event_id for report in expected}
+    assert found == {report.event.id for report in expected}
     assert "written in" in capsys.readouterr().out
     await fill(engine, contents)
     assert capsys.readouterr().out == "  filled before: the latest event is 1.0 h old\n"
@@ -130,6 +130,18 @@ def test_ratios_compare_within_a_turn(tmp_path: Path) -> None:
     assert "| 180 (80–280) | 8 (7–9) |" in rows[3]
     assert rows[4].endswith("| 0, 1 failed |")
     assert json.loads(results.file.read_text())["samples"][-1]["error"] == "it did not start"
+
+
+def test_what_is_worse_than_before_is_listed(tmp_path: Path) -> None:
+    """Timeline: three turns, in which the median of events/s is 6 % lower, that of CPU 10 % lower, and one fails."""
+    results = Results(tmp_path / "results.json", {})
+    for turn, ratio in enumerate((0.5, 0.94, 1.2)):
+        results.add(Sample("throughput", "before", turn, 1.0, {"events_per_s": 200.0, "cpu_ms": 5.0}))
+        results.add(Sample("throughput", "hookkeeper", turn, 1.0, {"events_per_s": 200 * ratio, "cpu_ms": 4.5}))
+    for contender, milliseconds in (("before", 20.0), ("hookkeeper", 22.0)):
+        results.add(Sample("idle", contender, 0, 1.0, {"socket_p50_ms": milliseconds, "answered_p50_ms": 5.0}))
+    results.add(Sample("fanout", "hookkeeper", 0, 1.0, {}, "it did not start"))
+    assert losses(results) == ["  throughput events_per_s: 0.94 (0.50–1.20) x", "  idle socket_p50_ms: 1.10 x"]
 
 
 def test_times_are_those_of_events_that_arrived() -> None:

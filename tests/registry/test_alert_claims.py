@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 
 from hookkeeper.content.context import AlertKind
-from hookkeeper.registry import alerts
-from hookkeeper.registry.alerts import DAY, HOUR, Due, due
+from hookkeeper.registry.alerts import DAY, HOUR, Claim, Due, due
 from hookkeeper.registry.health import AttemptResult
-from hookkeeper.registry.models import AlertState, Failure, IncidentState, Webhook
+from hookkeeper.registry.models import Failure, IncidentState, Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.times import utc_now
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 Make = Callable[..., Webhook]
@@ -63,7 +61,6 @@ def alerted(kind: AlertKind = "failing", ago: timedelta = 10 * MINUTE, **more: A
         (disabled("gone"), None, Due("disabled")),
         (disabled(), alerted("disabled", disabled_at=NOW), QUIET),
         (disabled(), alerted("recovered", disabled_at=NOW - DAY), Due("disabled")),
-        (disabled(alert=AlertState(at=NOW, kind="disabled", token="t", delivery="wh_1", disabled_at=NOW)), None, QUIET),
     ],
 )
 def test_what_an_incident_has_to_do(
@@ -114,10 +111,15 @@ def test_a_warning_comes_a_day_and_an_hour_before_a_webhook_is_disabled(
 
 
 async def step(store: Store, token: str, now: datetime) -> tuple[AlertKind | None, timedelta | None, int | None]:
-    claimed = await store.alerts.claim_step("wh_1", token, now, 5 * DAY)
+    claimed = await claim(store, token, now)
+    reported = claimed.webhook.incident.reported if claimed.webhook.incident and claimed.due.kind else None
+    return claimed.due.kind, claimed.due.wait, reported
+
+
+async def claim(store: Store, token: str, now: datetime) -> Claim:
+    claimed = await store.alerts.claim("wh_1", token, now, 5 * DAY)
     assert claimed is not None
-    webhook, found = claimed
-    return found.kind, found.wait, webhook.incident.reported if webhook.incident and found.kind else None
+    return claimed
 
 
 async def attempts(store: Store, at: datetime, *answers: str) -> None:
@@ -144,7 +146,7 @@ async def test_an_incident_from_its_first_alert_to_the_last(store: Store) -> Non
     await attempts(store, NOW + 6 * DAY, *["failed"] * 5)
     assert await step(store, "i", NOW + 6 * DAY) == ("failing", HOUR, 0)
     assert keys == {"a"} and (await state(store)).key == "i"
-    assert await store.alerts.claim_step("wh_2", "a", NOW, None) is None, "it was deleted"
+    assert await store.alerts.claim("wh_2", "a", NOW, None) is None, "it was deleted"
 
 
 async def state(store: Store) -> IncidentState:
@@ -165,40 +167,3 @@ async def test_failures_within_the_hour_are_counted_for_the_next_alert(store: St
         for token in ("c", "d"):
             assert await step(store, f"{token}{minutes}", now) == (None, HOUR - minutes * MINUTE, None)
     assert await step(store, "e", NOW + HOUR) == ("failing", HOUR, 1)
-
-
-async def claims(store: Store, *wanted: tuple[AlertKind, str]) -> list[int | None]:
-    return [await store.alerts.claim("wh_1", kind, "wh_1", token) for kind, token in wanted]
-
-
-async def test_failed_deliveries_are_alerted_once_an_hour_and_counted(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert await claims(store, ("failed", "a"), ("failed", "b"), ("failed", "b"), ("failed", "a")) == [0, None, None, 0]
-    monkeypatch.setattr(alerts, "ALERT_INTERVAL", timedelta(0))
-    assert await claims(store, ("failed", "c")) == [1]
-
-
-async def test_failed_deliveries_are_counted_for_the_incident_that_has_alerted(store: Store) -> None:
-    now = utc_now()
-    await attempts(store, now, *["failed"] * 5)
-    await step(store, "a", now)
-    assert await claims(store, ("failed", "b"), ("failed", "c"), ("failed", "c")) == [None, None, None]
-    assert await step(store, "d", now + HOUR) == ("reminder", 4 * HOUR, 2)
-
-
-async def test_a_disabled_webhook_is_alerted_by_its_incident_only(store: Store) -> None:
-    now = utc_now()
-    await attempts(store, now, "gone")
-    assert await claims(store, ("failed", "a")) == [None]
-    assert await step(store, "b", now) == ("disabled", None, 0)
-    assert await claims(store, ("disabled", "c"), ("recovered", "d")) == [None, None], "runs of an earlier release"
-
-
-async def test_an_alert_of_a_clock_that_was_ahead_prevents_no_other_one(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(alerts, "utc_now", lambda: utc_now() + timedelta(days=2))
-        assert await claims(store, ("failed", "a")) == [0]
-    assert await claims(store, ("failed", "b"), ("failed", "c")) == [0, None]

@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
 from hookkeeper.registry.audit import AuditEntry
+from hookkeeper.registry.compiled import Compiled
 from hookkeeper.registry.database import DIRECT_CONNECTIONS, RegistryUnavailable, open_engine
-from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
+from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.matching import MatchingWebhook
 from hookkeeper.registry.models import EventType, Webhook
 from hookkeeper.registry.store import Store
@@ -140,7 +141,7 @@ async def test_a_tenant_with_many_reads_does_not_delay_another(store: Store) -> 
 
 async def test_a_read_that_fails_fails_alone(store: Store, make_webhook: Make) -> None:
     await store.webhooks.add(make_webhook())
-    wrong = CompiledRead(select(column("nothing")).select_from(table("nowhere")), store._direct.dialect)
+    wrong = Compiled(select(column("nothing")).select_from(table("nowhere")), store._direct.dialect)
     reads = [store.webhooks.matching("acme", "order.paid"), store._direct.fetch(wrong, "other", {})]
     found, error = await asyncio.gather(*reads, return_exceptions=True)
     assert isinstance(found, list)

@@ -7,18 +7,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.messages.event import Delivery
-from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
+from hookkeeper.messages.event import Attempt, Delivery, EventInput
+from hookkeeper.messages.rows import EventRow
+from hookkeeper.messages.run_report import BEGINNING, RunReport, first_report
 from hookkeeper.registry.database import Database, open_engine
 from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.index.statements import LOCK, select_events, upsert_events
-from hookkeeper.registry.index.writing import Acceptance, AcceptedEvent
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.transactions import Statement, Steps, Transactions
+from hookkeeper.temporal.events.run_state import initial_state
+from reports import changed, reported
 
 NOW = datetime(2026, 6, 15, 12, 0, 0, 123456, tzinfo=UTC)
 LOSE_OTHER_CONNECTIONS = text(
@@ -27,18 +29,14 @@ LOSE_OTHER_CONNECTIONS = text(
 )
 
 
-def new(
-    event_id: str, shared_run: str | None = "shared-1", tenant: str = "acme", digest: str = "d", **more: Any
-) -> Acceptance:
-    progress = EventProgress("delivering", False, None, "", digest, shared_run, 17)
+def new(event_id: str, shared_run: str | None = "shared-1", tenant: str = "acme", **more: Any) -> RunReport:
+    more = {"run_id": "", "size": 17} | more
     delivery = Delivery(id="wh_1", webhook_id="wh_1")
-    return Acceptance(RunReport(tenant, event_id, "order.paid", NOW, BEGINNING, progress, (delivery,)), **more)
+    return reported(tenant, event_id, NOW, BEGINNING, [delivery], shared_run=shared_run, **more)
 
 
-def row(acceptance: Acceptance) -> AcceptedEvent:
-    report, progress = acceptance.report, acceptance.report.progress
-    assert progress
-    return AcceptedEvent(report.tenant, report.event_id, progress.digest, report.accepted_at, progress.shared_run)
+def row(report: RunReport) -> EventRow:
+    return report.event
 
 
 class CountingTransactions(Transactions):
@@ -70,7 +68,8 @@ async def test_an_acceptance_that_is_repeated_is_no_other(store: Store) -> None:
     """A transaction may have taken effect although it failed."""
     await store.rows.accept([new("a"), new("b", None)])
     assert await store.rows.accept([new("a"), new("c")]) == {}
-    assert await store.rows.accept([new("b", None)]) == {("acme", "b"): row(new("b", None))}
+    assert await store.rows.accept([new("b", None)]) == {}
+    assert await store.rows.accept([new("b", None, digest="x")]) == {("acme", "b"): row(new("b", None))}
 
 
 async def test_many_acceptances_of_the_same_ids_at_once(database_url: str, store: Store) -> None:
@@ -112,16 +111,42 @@ async def test_acceptances_that_wait_share_a_transaction(engine: AsyncEngine) ->
 
 async def test_an_event_is_without_a_run_until_one_is_noted_or_has_recorded(store: Store) -> None:
     await store.rows.accept([new(name, input="{}") for name in "abc"])
-    recorded = new("b").report
-    await store.rows.write([recorded._replace(as_of=NOW, progress=recorded.progress._replace(run_id="run"))])
+    await store.rows.write([new("b", as_of=NOW, run_id="run")])
     inputs, later = store.rows.inputs, NOW + timedelta(seconds=1)
     first, second = await inputs.overdue(later, 10)
-    assert [first.key.event_id, second.key.event_id] == ["a", "c"]
+    assert [first.id, second.id] == ["a", "c"]
     assert await inputs.overdue(NOW, 10) == []
     assert sum((await inputs.count_overdue()).values()) == 2
-    await inputs.note_run([first.key], "found")
+    await inputs.note_run([first], "found")
     assert [found.key for found in await inputs.overdue(later, 10)] == [second.key]
-    assert [found.run_id for found in await store.index.compared_rows.with_ids(["a"])] == ["found"]
+    assert [found.run_id for found in await store.rows.with_ids(["a"])] == ["found"]
+
+
+async def test_no_more_data_is_read_at_once_than_fits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest are read first, at least one; those that share a run are read together."""
+    await store.rows.accept([new("a", None, input="x" * 9), new("b", "shared-1", input="y" * 4)])
+    await store.rows.accept([new("c", "shared-1", input="z" * 4), new("d", None, input="{}")])
+    later = NOW + timedelta(seconds=1)
+    for limit, names in ((5, ["a"]), (15, ["b", "c", "a"]), (99, ["b", "c", "a", "d"])):
+        monkeypatch.setattr("hookkeeper.registry.index.event_inputs.MAX_BYTES", limit)
+        assert [found.id for found in await store.rows.inputs.overdue(later, 10)] == names
+
+
+async def test_large_events_have_their_own_transactions(database_url: str, store: Store) -> None:
+    """Each 2 KB counts as a row, of which a transaction has five hundred."""
+    engine = open_engine(database_url)
+    database, transactions = Database(engine), CountingTransactions(engine)
+    reads = DirectReads(engine, database)
+    rows = EventRows(database, reads, transactions)
+    large = "x" * 400 * 2048
+    asking = [asyncio.create_task(rows.accept([new(f"e{n}", input=large)])) for n in range(3)]
+    await asyncio.sleep(0)
+    transactions.go_on.set()
+    assert await asyncio.gather(*asking) == [{}] * 3
+    assert transactions.count == 3
+    for closing in (rows, transactions, reads):
+        await closing.close()
+    await engine.dispose()
 
 
 async def test_events_are_moved_from_the_run_that_was_looked_at(store: Store) -> None:
@@ -159,7 +184,7 @@ async def test_an_event_is_not_moved_while_its_row_is_being_written(store: Store
         yield LOCK
         found = yield from select_events([("acme", "a")])
         moving.append(asyncio.create_task(store.rows.move([("acme", "a")], "shared-1", None)))
-        yield Statement({"postgresql": "SELECT pg_sleep(0.3)"})
+        yield Statement(select(func.pg_sleep(0.3)))
         yield from upsert_events(found)
 
     writer = Transactions(engine, Database(engine))
@@ -175,10 +200,10 @@ async def test_a_late_record_of_a_shared_run_that_was_replaced_changes_nothing(s
     for names, run in [("shared-1.2", "shared-1.1"), ("shared-1.2", "shared-1"), ("shared-1.10", "shared-1.9")]:
         shared_run = (await store.rows.find("acme", "a") or row(new("a"))).shared_run
         await store.rows.move([("acme", "a")], str(shared_run), names)
-        await store.rows.write([new("a", run).report._replace(as_of=NOW)])
-        assert await store.rows.find("acme", "a") == row(new("a", names))
-    await store.rows.write([new("a", None).report._replace(as_of=NOW)])
-    assert await store.rows.find("acme", "a") == row(new("a", None)), "it has its own run now"
+        await store.rows.write([new("a", run, as_of=NOW)])
+        assert await store.rows.find("acme", "a") == row(new("a", names)), "also its time is that of the acceptance"
+    await store.rows.write([new("a", None, as_of=NOW)])
+    assert await store.rows.find("acme", "a") == row(new("a", None, as_of=NOW)), "it has its own run now"
 
 
 async def test_events_are_found_whose_rows_name_another_run(store: Store) -> None:
@@ -224,8 +249,8 @@ async def test_a_report_that_cannot_be_written_fails_alone(engine: AsyncEngine) 
     """Reports of many runs share a transaction."""
     transactions, reads = CountingTransactions(engine), DirectReads(engine, Database(engine))
     rows = EventRows(Database(engine), reads, transactions)
-    impossible = new("b").report._replace(type=None)  # type: ignore[arg-type]
-    writing = [asyncio.create_task(rows.write([report])) for report in (new("a").report, impossible, new("c").report)]
+    impossible = new("b", type=None)
+    writing = [asyncio.create_task(rows.write([report])) for report in (new("a"), impossible, new("c"))]
     await asyncio.sleep(0)
     transactions.go_on.set()
     results = await asyncio.gather(*writing, return_exceptions=True)
@@ -233,3 +258,23 @@ async def test_a_report_that_cannot_be_written_fails_alone(engine: AsyncEngine) 
     assert [await rows.find("acme", name) is not None for name in "abc"] == [True, False, True]
     for closing in (rows, transactions, reads):
         await closing.close()
+
+
+async def test_the_deliveries_of_a_large_event_are_read_within_a_limit(store: Store) -> None:
+    """A small one has all attempts with their responses; a large one has the latest, without most of them."""
+    attempts = tuple(
+        Attempt(number=n, started_at=NOW, duration_ms=1, response_excerpt="x" * 1000) for n in range(1, 11)
+    )
+    for event_id, count, kept in (("few", 3, 10), ("many", 200, 2)):
+        given = tuple(Delivery(id=f"wh_{n}", webhook_id=f"wh_{n}") for n in range(count))
+        event = EventInput(id=event_id, type="t", tenant="a", timestamp=NOW, accepted_at=NOW, deliveries=given)
+        text = event.model_dump_json(exclude_defaults=True)
+        accepted = first_report(event, initial_state(event, scheduled=False), text=text)
+        await store.rows.accept([accepted])
+        made = [delivery.model_copy(update={"status": "succeeded", "attempts": attempts}) for delivery in given]
+        await store.rows.write([changed(accepted, as_of=NOW, deliveries=tuple(made))])
+        found = await store.rows.read("a", event_id)
+        assert found
+        assert {len(delivery.attempts) for delivery in found.state.deliveries} == {kept}
+        assert {delivery.attempts_made for delivery in found.state.deliveries} == {10}
+        assert len(found.state.model_dump_json()) < 512 * 1024

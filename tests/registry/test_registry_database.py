@@ -9,14 +9,13 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import closing, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import URL, Connection, MetaData, Table, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, event, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, SAWarning
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
@@ -31,7 +30,6 @@ from hookkeeper.registry.database import (
     open_engine,
     without_transactions,
 )
-from hookkeeper.registry.health import AttemptResult, status_of
 from hookkeeper.registry.models import Base, EventType, Webhook
 from hookkeeper.registry.schema import alembic
 from hookkeeper.registry.store import Store
@@ -71,7 +69,7 @@ async def test_the_schema_of_another_release(engine: AsyncEngine) -> None:
     """An older one is not ready. A newer one is used, and `migrate` of a release that was rolled back to leaves it."""
     store = Store(engine)
     await store.ready()
-    for revision in ("0001", "0099"):
+    for revision in ("0000", "0099"):
         async with engine.begin() as connection:
             await connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
         if revision < migrations.newest():
@@ -127,8 +125,8 @@ async def test_the_role_of_api_and_worker_changes_rows_and_no_tables(
         found = await diagnosis.examine(data._engine, utc_now)
         assert [each.level for each in found if each.check == "registry role"] == ["well"]
         async with engine.begin() as connection:
-            await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
-        with pytest.raises(RegistryUnavailable, match=r"must be owner of|permission denied for schema"):
+            await connection.execute(text("DELETE FROM alembic_version"))
+        with pytest.raises(RegistryUnavailable, match="permission denied for schema"):
             await data.migrate()
     finally:
         await data.close()
@@ -159,43 +157,6 @@ async def test_the_migrations_can_be_undone(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(lambda sync: command.downgrade(alembic(sync), "base"))
         assert await connection.run_sync(lambda sync: inspect(sync).get_table_names()) == ["alembic_version"]
-
-
-async def test_rows_of_the_first_release_survive_the_migrations(engine: AsyncEngine) -> None:
-    async with engine.begin() as connection:
-        await connection.run_sync(lambda sync: command.downgrade(alembic(sync), "0001"))
-        values = "'acme', 'ann@a.example', 'ann@a.example', 'manual', '', '2026-01-01 00:00:00+00:00'"
-        await connection.execute(text(f"INSERT INTO suppressions VALUES ({values})"))
-        await connection.run_sync(lambda sync: command.upgrade(alembic(sync), "head"))
-        assert await connection.scalar(text("SELECT address FROM suppressions")) == "ann@a.example"
-
-
-async def test_a_webhook_that_failed_before_the_migration_fails_after_it(engine: AsyncEngine, store: Store) -> None:
-    since = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-    def insert(connection: Connection) -> None:
-        webhooks = Table("webhooks", MetaData(), autoload_with=connection)
-        texts = dict.fromkeys(("url", "secret", "name", "description"), "x")
-        common = {"tenant": "acme", "events": ["*"], "headers": {}, "metadata": {}, "timeout": 1.0, "enabled": True}
-        times = {"created_at": since, "updated_at": since}
-        rows = [("wh_well", None, None), ("wh_degraded", since, 1), ("wh_failing", since, 5)]
-        connection.execute(
-            webhooks.insert(),
-            [{"id": id_, "failing_since": at, "failures": n, **texts, **common, **times} for id_, at, n in rows],
-        )
-
-    async with engine.begin() as connection:
-        await connection.run_sync(lambda sync: command.downgrade(alembic(sync), "0001"))
-        await connection.run_sync(insert)
-        await connection.run_sync(lambda sync: command.upgrade(alembic(sync), "head"))
-    found = {webhook.id: webhook for webhook in await store.webhooks.in_trouble("acme", 5)}
-    assert {id_: status_of(webhook, since) for id_, webhook in found.items()} == {
-        "wh_degraded": "degraded",
-        "wh_failing": "failing",
-    }
-    assert all(webhook.failing["webhook"].since == webhook.unhealthy_since == since for webhook in found.values())
-    await store.health.record([AttemptResult("wh_failing", "succeeded", utc_now())])
-    assert await store.webhooks.count_by_state() == {"new": 1, "failing": 1, "healthy": 1}, "15 minutes are over"
 
 
 async def test_processes_migrate_at_once(database_url: str) -> None:

@@ -136,6 +136,12 @@ async def test_the_cpu_time_and_the_duration_of_a_call_are_bounded(shared: Sandb
         assert await hasty.for_("").call(operator.add, 1, 1) == 2
 
 
+async def test_the_first_filter_of_a_child_is_as_cheap_as_others() -> None:
+    """Proves: making CEL's environment, some 45 ms, does not count for the call of a tenant that is the first."""
+    async with Sandbox(cpu_seconds=0.025, wall_seconds=WAIT_TIMEOUT) as sandbox:
+        await sandbox.for_("").call(filters.check, "event.data.order > 1")
+
+
 async def test_the_size_and_the_depth_of_a_result_are_bounded(shared: Sandbox) -> None:
     async with Sandbox(cpu_seconds=5, functions=FUNCTIONS) as patient:  # writing so much takes half of 100 ms
         with pytest.raises(TooCostly, match="has too large a result"):

@@ -2,24 +2,30 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from problems import problem
+from sqlalchemy import text
 from temporalio.client import Client
 
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
-from hookkeeper.services.event_starts import MAX_CONCURRENT_STARTS
-from hookkeeper.services.look_after import LookAfter
-from hookkeeper.services.start_queue import MAX_EVENT_BYTES
+from hookkeeper.messages.rows import EventRow
+from hookkeeper.messages.run_report import RunReport
+from hookkeeper.registry.index.writing import Name
+from hookkeeper.services.starts.event_starts import EventStarts
+from hookkeeper.services.starts.look_after import LookAfter
+from hookkeeper.services.starts.queue import MAX_EVENT_BYTES
+from hookkeeper.services.starts.shared_starts import MAX_CONCURRENT_GROUPS
+from hookkeeper.services.starts.starting import MAX_STARTS
 from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.times import rfc3339, utc_now
 from instances import Instance, another_process, running_instance
-from receivers import Receiver
+from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT, pauses
 
 LARGE = "x" * MAX_EVENT_BYTES
@@ -44,8 +50,10 @@ async def fails(*_: Any) -> str:
 async def test_a_flood_of_one_tenant_delays_no_start_of_another(
     idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One tenant's starts hang, as many as it may have; all events are accepted, and the other is started."""
-    start, go_on, hanging, started = idle_instance.gateway.start, asyncio.Event(), list[str](), list[str]()
+    """One tenant's starts hang, as many as it may have; all events are accepted, and the other is started. A look
+    starts the rest.
+    """
+    start, go_on, hanging, started = idle_instance.gateway.runs.start, asyncio.Event(), list[str](), list[str]()
 
     async def hangs_for_one(event: EventInput) -> str:
         if event.tenant == idle_instance.tenant:
@@ -54,19 +62,126 @@ async def test_a_flood_of_one_tenant_delays_no_start_of_another(
         started.append(event.id)
         return await start(event)
 
-    monkeypatch.setattr(idle_instance.gateway, "start", hangs_for_one)
-    flood = [await post(idle_instance, f"e{n}", data=LARGE) for n in range(MAX_CONCURRENT_STARTS)]
+    monkeypatch.setattr(idle_instance.gateway.runs, "start", hangs_for_one)
+    flood = [await post(idle_instance, f"e{n}", data=LARGE) for n in range(MAX_STARTS)]
     assert {answer.status_code for answer in flood} == {202}
     other = await post(idle_instance, "other", tenant=f"{idle_instance.tenant}-other", data=LARGE)
     assert other.json()["duplicate"] is False
     async with asyncio.timeout(WAIT_TIMEOUT):
         while not started:
             await asyncio.sleep(0.01)
-    assert (started, len(hanging)) == (["other"], MAX_CONCURRENT_STARTS // 2)
+    assert (started, len(hanging)) == (["other"], MAX_STARTS // 2)
     go_on.set()
     await idle_instance.settled()
-    for n in range(MAX_CONCURRENT_STARTS):
+    await look_after(idle_instance).look(NOW)
+    for n in range(MAX_STARTS):
         assert (await idle_instance.run(f"e{n}").describe()).run_id
+
+
+async def test_a_tenant_posts_no_faster_than_its_runs_are_started(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporal is slow, and not away: the next event waits until one before it is started."""
+    answered, started, waiting = list[str](), list[str](), list[int]()
+
+    async def slow(event: EventInput) -> str:
+        await asyncio.sleep(0.2)
+        started.append(event.id)
+        return "run"
+
+    async def post_one(event_id: str) -> int:
+        answer = await post(idle_instance, event_id, data=LARGE)
+        answered.append(event_id)
+        waiting.append(len(answered) - len(started))
+        return answer.status_code
+
+    monkeypatch.setattr(idle_instance.gateway.runs, "start", slow)
+    answers = await asyncio.gather(*(post_one(f"e{n}") for n in range(MAX_STARTS)))
+    await idle_instance.settled()
+    assert (set(answers), len(started)) == ({202}, MAX_STARTS)
+    assert 0 < max(waiting) <= MAX_STARTS // 2
+
+
+async def test_while_a_run_is_being_started_as_many_events_as_can_share_the_next_one_wait_for_it(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves: a tenant with many clients has few runs under way, behind which others would wait in Temporal."""
+    monkeypatch.setattr("hookkeeper.services.starts.shared_starts.PACE", WAIT_TIMEOUT)
+    monkeypatch.setattr("hookkeeper.services.starts.starting.STUCK", WAIT_TIMEOUT)
+    runs, go_on, groups = idle_instance.gateway.runs, asyncio.Event(), list[int]()
+    start, start_shared = runs.start, runs.start_shared
+
+    async def slow(event: EventInput) -> str:
+        groups.append(1)
+        await go_on.wait()
+        return await start(event)
+
+    async def shared(workflow: str, events: Sequence[EventInput]) -> str | None:
+        groups.append(len(events))
+        return await start_shared(workflow, events)
+
+    monkeypatch.setattr(runs, "start", slow)
+    monkeypatch.setattr(runs, "start_shared", shared)
+    many = idle_instance.settings.max_events_per_run
+    assert (await post(idle_instance, "first")).status_code == 202
+    others = [asyncio.create_task(post(idle_instance, f"e{n}")) for n in range(many)]
+    starts: EventStarts = idle_instance.app.state.api.ingest.starts
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while len(starts._shared._queue) < many:
+            await asyncio.sleep(0.01)
+    assert groups == [1]
+    go_on.set()
+    assert {(await other).status_code for other in others} == {202}
+    await idle_instance.settled()
+    assert groups == [1, many]
+
+
+async def test_events_of_webhooks_that_hang_delay_no_acceptance_of_others(
+    own_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The webhooks of some tenants have failed: as many groups of their events are under way as may be. An event to
+    another webhook is accepted and delivered meanwhile.
+    """
+    rows, go_on, accepting = own_instance.store.rows, asyncio.Event(), set[str]()
+    accept = rows.accept
+    failing = [f"{own_instance.tenant}-{n}" for n in range(MAX_CONCURRENT_GROUPS)]
+
+    async def slow(new: Sequence[RunReport]) -> dict[Name, EventRow]:
+        tenants = {report.event.tenant for report in new}
+        if tenants <= set(failing):
+            accepting.update(tenants)
+            await go_on.wait()
+        return await accept(new)
+
+    async with receiver() as broken:
+        broken.otherwise = Answer(500)
+        await own_instance.webhook(inbox.url)
+        for tenant in failing:
+            webhook = await own_instance.webhook(broken.url, tenant=tenant, retry={"schedule": []})
+            await own_instance.send(id="first", tenant=tenant)
+            async with asyncio.timeout(WAIT_TIMEOUT):
+                while not (await own_instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()["health"]["failing"]:
+                    await asyncio.sleep(0.05)
+        monkeypatch.setattr(rows, "accept", slow)
+        late = [asyncio.create_task(post(own_instance, "late", tenant=tenant)) for tenant in failing]
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while len(accepting) < MAX_CONCURRENT_GROUPS:
+                await asyncio.sleep(0.01)
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            assert (await post(own_instance, "quick")).status_code == 202
+        await own_instance.until_final("quick")
+        go_on.set()
+        assert {(await answer).status_code for answer in late} == {202}
+
+
+async def test_an_event_whose_row_lacks_its_data_can_be_posted_again_later(idle_instance: Instance) -> None:
+    """The registry was restored, and a step of the run has written the row: `hookkeeper reindex` completes it."""
+    assert (await post(idle_instance, "e")).status_code == 202
+    async with idle_instance.store._database.write() as session:
+        key = {"tenant": idle_instance.tenant}
+        await session.execute(text("DELETE FROM event_inputs WHERE tenant = :tenant"), key)
+    refused = problem(await post(idle_instance, "e"), 503)
+    assert "hookkeeper reindex" in refused["detail"]
 
 
 @pytest.mark.parametrize("data", [None, LARGE], ids=["small", "large"])
@@ -75,7 +190,7 @@ async def test_an_event_that_is_posted_again_while_its_start_hangs_is_one_event(
 ) -> None:
     await own_instance.webhook(inbox.url)
     gateway, go_on = own_instance.gateway, asyncio.Event()
-    start, start_shared = gateway.start, gateway.start_shared
+    start, start_shared = gateway.runs.start, gateway.runs.start_shared
 
     async def slow(event: EventInput) -> str:
         await go_on.wait()
@@ -85,8 +200,8 @@ async def test_an_event_that_is_posted_again_while_its_start_hangs_is_one_event(
         await go_on.wait()
         return await start_shared(shared_run, events)
 
-    monkeypatch.setattr(gateway, "start", slow)
-    monkeypatch.setattr(gateway, "start_shared", slow_shared)
+    monkeypatch.setattr(gateway.runs, "start", slow)
+    monkeypatch.setattr(gateway.runs, "start_shared", slow_shared)
     first = await asyncio.gather(*(post(own_instance, f"e{n}", data=data) for n in range(6)))
     async with another_process(own_instance) as other:
         again = [await post(process, f"e{n}", data=data) for n in range(6) for process in (own_instance, other)]
@@ -108,8 +223,8 @@ async def test_events_are_accepted_and_read_while_temporal_is_away_and_sent_once
     await own_instance.webhook(inbox.url, events=["order.*"])
     await own_instance.webhook(f"{inbox.url}/line", events=["line.*"], ordered=True)
     with monkeypatch.context() as outage:
-        outage.setattr(own_instance.gateway, "start", fails)
-        outage.setattr(own_instance.gateway, "start_shared", fails)
+        outage.setattr(own_instance.gateway.runs, "start", fails)
+        outage.setattr(own_instance.gateway.runs, "start_shared", fails)
         answers = await asyncio.gather(*(post(own_instance, f"small-{n}") for n in range(9)))
         answers += [await post(own_instance, "large", data=LARGE)]
         answers += [await post(own_instance, f"line-{n}", type="line.n") for n in range(4)]
@@ -129,12 +244,46 @@ async def test_events_are_accepted_and_read_while_temporal_is_away_and_sent_once
     assert [id_ for id_ in sent if id_.startswith("line")] == [f"line-{n}" for n in range(4)]
 
 
+async def test_overdue_events_are_not_read_while_temporal_is_away(
+    idle_instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proves: a long outage costs a count every two seconds, not the data of thousands of events."""
+    monkeypatch.setattr("hookkeeper.services.starts.look_after.INTERVAL", 0.02)
+    monkeypatch.setattr("hookkeeper.registry.index.event_inputs.OVERDUE", NOW)
+    looking = look_after(idle_instance)
+    away, reads = [True], list[str]()
+    read = looking._inputs.overdue
+
+    async def is_away() -> bool:
+        reads.append("asked")
+        return away[0]
+
+    async def overdue(before: datetime, limit: int) -> list[EventRow]:
+        reads.append("read")
+        return await read(before, limit)
+
+    with monkeypatch.context() as outage:
+        outage.setattr(idle_instance.gateway.runs, "start", fails)
+        assert (await post(idle_instance, "e", data=LARGE)).status_code == 202
+        await idle_instance.settled()
+    monkeypatch.setattr(looking._gateway.readiness, "is_away", is_away)
+    monkeypatch.setattr(looking._inputs, "overdue", overdue)
+    async with looking.running(), asyncio.timeout(WAIT_TIMEOUT):
+        while len(reads) < 3:
+            await asyncio.sleep(0.01)
+        assert "read" not in reads
+        away[0] = False
+        while await looking.count():
+            await asyncio.sleep(0.01)
+    assert (await idle_instance.run("e").describe()).run_id
+
+
 async def test_a_command_starts_the_run_of_an_event_that_has_none(
     own_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await own_instance.webhook(inbox.url)
     with monkeypatch.context() as outage:
-        outage.setattr(own_instance.gateway, "start", fails)
+        outage.setattr(own_instance.gateway.runs, "start", fails)
         later = rfc3339(utc_now() + timedelta(hours=1))
         assert (await post(own_instance, "e", deliver_at=later)).status_code == 202
         await own_instance.settled()
@@ -156,7 +305,14 @@ async def test_an_event_whose_id_an_older_run_has_gets_a_run_apart(own_instance:
             if len(inbox.requests) == 2:
                 break
     assert event["status"] == "succeeded"
-    assert ids.workflow_id(own_instance.tenant, "e") == event["workflow_id"].partition(".")[0]
+    row = await own_instance.store.rows.find(own_instance.tenant, "e")
+    assert row
+    apart = ids.run_apart(*row.name, row.accepted_at)
+    assert (await own_instance.temporal.get_workflow_handle(apart).describe()).run_id == event["run_id"]
+    listed = (await own_instance.http.get("/v1/events", params={"tenant": own_instance.tenant})).json()["items"]
+    for shown in event, *listed:
+        assert shown["workflow_id"] == apart
+        assert f"/workflows/{apart}/{event['run_id']}" in shown["links"]["temporal"]
 
 
 async def test_a_tenant_may_fill_half_of_what_waits_for_temporal(
@@ -165,7 +321,7 @@ async def test_a_tenant_may_fill_half_of_what_waits_for_temporal(
     monkeypatch.setattr("hookkeeper.registry.index.event_inputs.OVERDUE", NOW)
     async with running_instance(temporal, tmp_path, max_events_not_started=4) as instance:
         with monkeypatch.context() as outage:
-            outage.setattr(instance.gateway, "start", fails)
+            outage.setattr(instance.gateway.runs, "start", fails)
             first, second = instance.tenant, f"{instance.tenant}-other"
             assert [(await post(instance, f"e{n}")).status_code for n in range(3)] == [202] * 3
             await instance.settled()

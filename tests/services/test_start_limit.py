@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from hookkeeper.services import start_limit
-from hookkeeper.services.start_limit import ACTIVE_TIME, MANY, TROUBLE_TIME, RecentTenants, StartLimit
+from hookkeeper.services.starts import limit as start_limit
+from hookkeeper.services.starts.limit import ACTIVE_TIME, MANY, TROUBLE_TIME, RecentTenants, StartLimit
 
 TOTAL = 32
 

@@ -9,7 +9,7 @@ from hookkeeper.messages.event import Delivery, EventInput, event_state
 from hookkeeper.messages.shared_run import SharedRunResult
 from hookkeeper.outcomes import Outcome, excerpt_limit, headers_limit
 from hookkeeper.search_attributes import LISTED_BYTES, fitting_ids
-from hookkeeper.services.start_queue import MAX_EVENT_BYTES, MAX_SHARED_BYTES, Expected, NewRun, StartQueue
+from hookkeeper.services.starts.queue import MAX_EVENT_BYTES, MAX_SHARED_BYTES, Expected, NewRun, StartQueue
 from hookkeeper.temporal.server.data_converter import data_converter
 from workflows.retry import with_attempt
 

@@ -145,7 +145,9 @@ async def test_record_ordered(instance: Instance, inbox: Receiver) -> None:
 
 
 async def test_record_probed(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
-    """A webhook that fails for too long is disabled, with an alert; the first probe fails, the second succeeds."""
+    """A webhook that fails for too long is disabled, with an alert, and looked at once more; the first probe fails, the
+    second succeeds.
+    """
     inbox.fails(500, 500, 500)
     async with (
         receiver() as desk,
@@ -155,23 +157,31 @@ async def test_record_probed(temporal: Client, tmp_path: Path, inbox: Receiver) 
         async with instance.working():
             on_failure = {"notifications": [{"http": {"url": desk.url}}]}
             webhook = await instance.webhook(inbox.url, on_failure=on_failure, **policy)
-            await save(instance, (await instance.send())["id"], "disabled")
-            probe = instance.temporal.get_workflow_handle(ids.probe_id(str(webhook["id"])))
-            await probe.result()
-            write(HISTORIES / "probed.json", (await probe.fetch_history()).to_json())
+            event_id = (await instance.send())["id"]
+            incident = instance.temporal.get_workflow_handle(ids.incident_id(str(webhook["id"])))
+            await desk.got(1)
+            await incident.signal("look")
+            await save(instance, event_id, "disabled")
+            await incident.result()
+            write(HISTORIES / "probed.json", (await incident.fetch_history()).to_json())
 
 
 async def test_record_incident(instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A webhook begins to fail, with a reminder, and works again."""
+    """A delivery fails for good; its webhook begins to fail, with a reminder, and works again. The first try to tell of
+    the delivery fails.
+    """
     monkeypatch.setattr("hookkeeper.registry.alerts.REMINDERS", (timedelta(seconds=1), timedelta(hours=1)))
     async with receiver() as desk:
         on_failure = {"notifications": [{"http": {"url": desk.url}}]}
-        fields = {"retry": {"schedule": [1]}, "alert_after": {"attempts": 2}, "on_failure": on_failure}
+        fields = {"retry": {"schedule": []}, "alert_after": {"attempts": 2}, "on_failure": on_failure}
+        desk.fails(503)
         webhook = await fresh(instance, inbox, 500, 500, **fields)
         await instance.until_closed((await instance.send())["id"])
         await desk.got(2)
+        await instance.until_closed((await instance.send())["id"])
+        await desk.got(4)
         await instance.send()
-        await desk.got(3)
+        await desk.got(5)
         incident = instance.temporal.get_workflow_handle(ids.incident_id(str(webhook["id"])))
         await incident.result()
         write(HISTORIES / "incident.json", (await incident.fetch_history()).to_json())
@@ -179,8 +189,8 @@ async def test_record_incident(instance: Instance, inbox: Receiver, monkeypatch:
 
 
 async def test_record_shared(instance: Instance, inbox: Receiver) -> None:
-    """Events share a run: all succeed; some continue in runs of their own, one of them to send an alert only; some
-    are cancelled, held and retried meanwhile; a run replaces another.
+    """Events share a run: all succeed; some continue in runs of their own; some are cancelled, held and retried
+    meanwhile; a run replaces another.
     """
     webhook = await instance.webhook(inbox.url, retry={"schedule": [0.1]})
     run = await shared_runs.start(instance, [to(instance, webhook, f"succeeds{number}") for number in range(3)])
@@ -196,13 +206,6 @@ async def test_record_shared(instance: Instance, inbox: Receiver) -> None:
     (own, *_) = (await run.result()).continued
     await save_shared(run, "shared_continued")
     await save(instance, ids.event_of(own)[1], "shared_own_run")
-
-    on_failure = {"notifications": [{"http": {"url": f"{inbox.url}/alerts"}}]}
-    alerting = await instance.webhook(inbox.url, retry={"schedule": []}, on_failure=on_failure)
-    inbox.fails(500)
-    run = await shared_runs.start(instance, [to(instance, alerting, "alerts")])
-    await save_shared(run, "shared_alert")
-    await save(instance, "alerts", "shared_own_run_alerted")
 
     gate = asyncio.Event()
     arrived = len(inbox.requests)
@@ -341,7 +344,6 @@ async def test_record_channels(temporal: Client, tmp_path: Path, inbox: Receiver
         async with running_instance(temporal, tmp_path, **settings) as instance, instance.working():
             await channels(instance, inbox, sendgrid)
             await tracked(instance, sendgrid)
-            await alerted(instance, inbox)
 
 
 async def channels(instance: Instance, inbox: Receiver, sendgrid: SendGridServer) -> None:
@@ -361,14 +363,6 @@ async def tracked(instance: Instance, sendgrid: SendGridServer) -> None:
             receipt = Receipt(id=kind, attempt=1, address="ann@acme.example", kind=kind, at=datetime.now(UTC))
             await instance.gateway.record_receipt(instance.tenant, event_id, f"{webhook['id']}.email.1", receipt)
         await save(instance, event_id, f"tracked_{words[-1]}")
-    await drop(instance, webhook)
-
-
-async def alerted(instance: Instance, inbox: Receiver) -> None:
-    """The delivery fails, then the first try to tell of it."""
-    policy = {"retry": {"schedule": []}, "on_failure": {"notifications": [{"http": {"url": inbox.url}}]}}
-    webhook = await fresh(instance, inbox, 500, 503, **policy)
-    await save(instance, (await instance.send())["id"], "alerted")
     await drop(instance, webhook)
 
 

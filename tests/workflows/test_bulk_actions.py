@@ -1,5 +1,6 @@
 """Bulk actions: what a filter of events matches is retried, cancelled, redelivered or acknowledged by a workflow."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,13 +8,14 @@ import httpx
 import pytest
 from callers import calling, make_key
 from holding import event_ids, send_many, until_listed
-from test_recovery import OVER, counts, failing, until
+from test_recovery import LONG_AGO, OVER, counts, failing, until
 
 from hookkeeper.messages.event import Attempt, Delivery, EventState
 from hookkeeper.registry.index.search import Search, status_codes
 from hookkeeper.temporal.bulk.recovery_candidates import commanded
 from instances import Instance
 from receivers import Answer, Receiver, receiver
+from timeouts import WAIT_TIMEOUT
 from worker_processes import SOON_UNSTUCK, worker_process
 
 BULK = "/v1/bulk"
@@ -115,6 +117,19 @@ async def test_an_action_is_cancelled_in_the_middle(instance: Instance, inbox: R
     listed = (await instance.http.get("/v1/recoveries", params={"tenant": instance.tenant})).json()["items"]
     assert [item["id"] for item in listed] == [job["id"]]
     assert (await ask(instance, "acknowledge", {"status": "failed"})).status_code == 202, "of another kind"
+
+
+async def test_an_action_does_not_stop_a_recovery_of_its_tenant(instance: Instance, inbox: Receiver) -> None:
+    """Proves: of all that has the same workflow type, only recoveries of webhooks overlap with one of the tenant."""
+    await failing(instance, inbox, 4)
+    jobs = [await act(instance, "retry", {"status": "failed"}, rate=0.1)]
+    async with asyncio.timeout(WAIT_TIMEOUT):  # visibility follows
+        while not (await instance.http.get("/v1/recoveries", params={"tenant": instance.tenant})).json()["items"]:
+            await asyncio.sleep(0.05)
+    answer = await instance.http.post("/v1/recoveries", json={"tenant": instance.tenant, "since": LONG_AGO})
+    assert answer.status_code == 202, answer.text
+    for job in (*jobs, answer.json()):
+        await instance.http.post(f"/v1/recoveries/{job['id']}/cancel")
 
 
 async def test_a_killed_worker_repeats_no_action(idle_instance: Instance, inbox: Receiver) -> None:

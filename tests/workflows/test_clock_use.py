@@ -29,8 +29,6 @@ USES = {
     "record.py:put_deliveries": "the time of a record, in the input of its activity",
     "shared_run.py:_settle": "shown as finished_at",
     "deliver_at.py:release": "shown as deliver_at of an event that was released",
-    "probe.py:_send": "the time in a test event",
-    "probe.py:_alert_of": "the time in an alert",
     "recovery.py:run": "shown as finished_at",
 }
 """Where workflow code may read the clock, and why no command can depend on it."""

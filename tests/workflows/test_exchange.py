@@ -4,9 +4,10 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
+from claimed_runs import share
 from instances import Instance
 from receivers import Answer, Receiver
-from shared_runs import event_to, start
+from shared_runs import event_to
 
 CHANGES: tuple[dict[str, Any], ...] = (
     {},
@@ -57,7 +58,7 @@ async def test_an_attempt_in_a_shared_run_keeps_the_same(instance: Instance, inb
     inbox.answers = [Answer(headers=HEADERS)]
     inbox.otherwise = Answer(500, headers=HEADERS)
     webhook = await instance.webhook(inbox.url, retry={"schedule": [3600]})
-    run = await start(instance, [event_to(webhook, id=name, tenant=instance.tenant) for name in ("e1", "e2")])
+    run = await share(instance, [event_to(webhook, id=name, tenant=instance.tenant) for name in ("e1", "e2")])
     result = await run.result()
     ((finished,), (key,)) = result.finished, result.continued
     other = key.removeprefix(f"event-{instance.tenant}-")

@@ -1,13 +1,12 @@
 """Each run has its tenant as fairness key: thousands of runs of one tenant delay the first step of another's little."""
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 from temporalio.client import Client
 
 from hookkeeper import ids, temporal_names
-from hookkeeper.temporal.bulk.incidents import Probes
+from hookkeeper.temporal.bulk.incidents import Incidents
 from instances import Instance
 from schedules import forgotten_at_last
 from timeouts import WAIT_TIMEOUT
@@ -25,12 +24,12 @@ async def test_every_run_has_the_key_of_its_tenant(idle_instance: Instance) -> N
     event = (await idle_instance.send())["id"]
     assert (await http.post(f"/v1/webhooks/{webhook}/resume")).status_code == 200
     recovery = await http.post(f"/v1/webhooks/{webhook}/recover", json={"since": "2026-01-01T00:00:00Z"})
-    await Probes(client, idle_instance.settings.task_queue, timedelta(minutes=1)).start(tenant, webhook)
+    await Incidents(client, idle_instance.settings.task_queue).look(tenant, webhook)
     workflows = [
         ids.workflow_id(tenant, event),
         ids.release_id(webhook),
         str(ids.recovery_workflow_id(recovery.json()["id"])),
-        ids.probe_id(webhook),
+        ids.incident_id(webhook),
     ]
     assert [await key_of(client, workflow) for workflow in workflows] == [tenant] * len(workflows)
     for workflow in workflows:

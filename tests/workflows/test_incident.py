@@ -122,7 +122,7 @@ async def test_reminders_wait_while_the_webhook_is_paused(
     instance: Instance, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timeline: an alert and a reminder; the webhook is paused, which a look finds; it is resumed and works again."""
-    monkeypatch.setattr("hookkeeper.registry.alerts.REMINDERS", (timedelta(seconds=0.2), timedelta(hours=1)))
+    monkeypatch.setattr("hookkeeper.registry.alerts.REMINDERS", (timedelta(seconds=1), timedelta(hours=1)))
     monkeypatch.setattr("hookkeeper.registry.alerts.DAY", timedelta(days=3))
     inbox.otherwise = Answer(500)
     webhook = await instance.webhook(inbox.url, **alerts_to(desk, **TWICE))
@@ -347,5 +347,5 @@ async def test_an_incident_that_was_lost_is_started_again(
 
 
 async def start_missing(instance: Instance) -> None:
-    runs = webhook_runs(instance.temporal, instance.store, instance.settings, instance.gateway)
+    runs = webhook_runs(instance.store, instance.settings, instance.gateway)
     await runs.start_missing(utc_now())

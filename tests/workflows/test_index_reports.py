@@ -30,10 +30,11 @@ class RecordSpy:
         monkeypatch.setattr(instance.store.rows, "write", self.write)
 
     async def write(self, reports: Sequence[RunReport]) -> object:
-        mine = [report for report in reports if report.tenant == self._instance.tenant and report.as_of > BEGINNING]
-        for report in mine:
-            run = report.progress.shared_run
-            handle = self._instance.temporal.get_workflow_handle(run) if run else self._instance.run(report.event_id)
+        rows = ((report, report.event) for report in reports)
+        mine = ((report, row) for report, row in rows if row.tenant == self._instance.tenant and row.as_of > BEGINNING)
+        for report, row in mine:
+            run = row.shared_run
+            handle = self._instance.temporal.get_workflow_handle(run) if run else self._instance.run(row.id)
             self.records.append((report, await updates(handle)))
         return await self._write(reports)
 
@@ -66,7 +67,7 @@ async def test_a_command_is_in_the_history_before_it_is_in_the_rows(
             body = {"deliver_at": later[1]} if command == "reschedule" else {}
             path, query = f"/v1/events/{event_id}/{command}", {"tenant": instance.tenant}
             assert (await instance.http.post(path, params=query, json=body)).status_code == 202
-            found = [in_history for report, in_history in spy.records if report.event_id == event_id]
+            found = [in_history for report, in_history in spy.records if report.event.id == event_id]
             assert found[-1:] == [number], command
             assert min(found) > 0, command
 
@@ -83,8 +84,8 @@ async def test_what_else_a_run_records_in_the_same_step_waits_for_the_command(
     async with idle_instance.working():
         await held
         await idle_instance.until_delivery(event_id, "held")
-    assert any(report.progress.needs_attention for report, _ in spy.records)
-    assert all(in_history for report, in_history in spy.records if report.progress.needs_attention)
+    assert any(report.event.needs_attention for report, _ in spy.records)
+    assert all(in_history for report, in_history in spy.records if report.event.needs_attention)
 
 
 async def test_a_command_to_a_shared_run_is_in_its_history_before_it_is_in_the_rows(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookkeeper import ids, task_queues
-from hookkeeper.messages.alert import Alert
+from hookkeeper.messages.alert import Alert, IncidentFacts
 from hookkeeper.messages.event import Attempt, Channel, Delivery, Reason
 from hookkeeper.search_attributes import fitting_ids
 from hookkeeper.services.fields import TENANT_PATTERN
@@ -52,7 +52,13 @@ def test_the_id_of_a_sibling_names_its_event(tenant: str, event_id: str, part: i
     assert ids.event_of(run) == (tenant, event_id)
     assert ids.part_of(run) == part
     assert ids.part_of(ids.workflow_id(tenant, event_id)) == 1
-    assert ids.part_of(ids.run_apart(tenant, event_id, datetime(2026, 1, 1, tzinfo=UTC))) == 1
+    apart = ids.run_apart(tenant, event_id, datetime(2026, 1, 1, tzinfo=UTC))
+    assert (ids.part_of(apart), ids.is_apart(apart), ids.is_apart(run)) == (1, True, False)
+
+
+def test_schedules_of_other_applications_are_told_apart() -> None:
+    assert ids.is_schedule(ids.schedule_id("acme", "nightly"))
+    assert not any(map(ids.is_schedule, ("nightly", "schedule-nightly")))
 
 
 @given(TENANTS, EVENTS, st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1)))  # noqa: DTZ001 - made aware below
@@ -151,6 +157,7 @@ def test_the_summary_of_a_hold_says_who_holds_and_until_when(reason: Reason | No
         channel="webhook",
         target="https://a.b/hook",
         reason="exhausted",
+        incident=IncidentFacts(key="", at=datetime(2026, 1, 1, tzinfo=UTC)),
     )
     assert summaries.alert_summary(failed) == "alert: https://a.b/hook failed · exhausted"
     recovered = failed.model_copy(update={"kind": "recovered"})

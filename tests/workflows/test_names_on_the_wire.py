@@ -12,9 +12,9 @@ from temporalio.service import RPCError
 from activities.runs import RunActivities
 from hookkeeper import temporal_names
 from hookkeeper.command_rules import COMMANDS
+from hookkeeper.messages.alert import IncidentInput
 from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryScope, RecoveryState, ReleaseState
 from hookkeeper.messages.event import EventInput, EventState
-from hookkeeper.messages.probe import ProbeInput
 from hookkeeper.messages.shared_run import SharedRunInput
 from instances import Instance
 
@@ -37,9 +37,12 @@ WORKFLOWS: dict[str, tuple[Any, type | None, set[str], set[str]]] = {
         set(),
     ),
     temporal_names.RECOVERY: (RECOVERY, RecoveryState, set(get_args(RecoveryCommand)), set()),
-    temporal_names.TENANT_DELETION: (RECOVERY, RecoveryState, set(get_args(RecoveryCommand)), set()),
-    temporal_names.BULK: (RECOVERY, RecoveryState, set(get_args(RecoveryCommand)), set()),
-    temporal_names.PROBE: (ProbeInput(webhook_id="wh_1", tenant="acme", interval=3600), None, set(), set()),
+    temporal_names.INCIDENT: (
+        IncidentInput(webhook_id="wh_1", tenant="acme", wait=3600),
+        None,
+        {temporal_names.LOOK},
+        set(),
+    ),
 }
 """For each type: an input, the type of its state, its signals and its updates."""
 

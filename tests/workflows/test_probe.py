@@ -43,13 +43,13 @@ async def show(instance: Instance, webhook: dict[str, Any]) -> dict[str, Any]:
     return (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()  # type: ignore[no-any-return]
 
 
-def probe_of(instance: Instance, webhook: dict[str, Any]) -> WorkflowHandle[Any, Any]:
-    return instance.temporal.get_workflow_handle(ids.probe_id(webhook["id"]))
+def incident_of(instance: Instance, webhook: dict[str, Any]) -> WorkflowHandle[Any, Any]:
+    return instance.temporal.get_workflow_handle(ids.incident_id(webhook["id"]))
 
 
-async def until_over(probe: WorkflowHandle[Any, Any]) -> None:
+async def until_over(incident: WorkflowHandle[Any, Any]) -> None:
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while (await probe.describe()).status == WorkflowExecutionStatus.RUNNING:
+        while (await incident.describe()).status == WorkflowExecutionStatus.RUNNING:
             await asyncio.sleep(0.05)
 
 
@@ -65,7 +65,7 @@ async def test_a_probed_webhook_is_enabled_when_it_answers(probing: Instance, in
         assert (await show(probing, webhook))["enabled"] is False
         inbox.otherwise = Answer()
         await probing.until(event_id, "succeeded")
-        await until_over(probe_of(probing, webhook))
+        await until_over(incident_of(probing, webhook))
         await desk.got(2)
         alerts = [json.loads(request.body) for request in desk.requests]
     knock = json.loads(inbox.requests[2].body)
@@ -98,7 +98,7 @@ async def test_probing_ends_when_its_webhook_is_changed_deleted_or_gone(
         await probing.http.delete(path)
     else:
         await probing.http.patch(path, json={"enabled": by == "enabling", "disable_after": 0})
-    await until_over(probe_of(probing, webhook))
+    await until_over(incident_of(probing, webhook))
     if by == "disabling":
         assert (await show(probing, webhook))["disabled_reason"] == "manual"
 
@@ -106,19 +106,19 @@ async def test_probing_ends_when_its_webhook_is_changed_deleted_or_gone(
 async def test_a_probe_continues_as_a_new_run(
     probing: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.probe.PROBES_PER_RUN", 1)
+    monkeypatch.setattr("workflows.incident.MAX_HISTORY", 10)
     webhook, event_id = await disabled(probing, inbox)
     await inbox.got(4)
     inbox.otherwise = Answer()
     await probing.until(event_id, "succeeded")
-    first = await anext(probe_of(probing, webhook).fetch_history_events(page_size=1))
+    first = await anext(incident_of(probing, webhook).fetch_history_events(page_size=1))
     assert first.workflow_execution_started_event_attributes.continued_execution_run_id
 
 
 async def test_no_probes_unless_the_operator_turns_them_on(instance: Instance, inbox: Receiver) -> None:
     webhook, _ = await disabled(instance, inbox)
     with pytest.raises(Exception, match="not found"):
-        await probe_of(instance, webhook).describe()
+        await incident_of(instance, webhook).describe()
 
 
 @pytest.mark.parametrize("is_enabled", [False, True], ids=["probe", "release"])
@@ -129,11 +129,11 @@ async def test_what_was_lost_of_a_webhook_is_started_again(
     release of what it holds is lost. Proves: the regular repair starts what is missing.
     """
     webhook, event_id = await disabled(probing, inbox)
-    await probe_of(probing, webhook).terminate()
+    await incident_of(probing, webhook).terminate()
     inbox.otherwise = Answer()
     if is_enabled:
         assert await probing.store.health.enable(webhook["id"], utc_now())
-    runs = webhook_runs(probing.temporal, probing.store, probing.settings, probing.gateway)
+    runs = webhook_runs(probing.store, probing.settings, probing.gateway)
     for _ in range(2):
         await runs.start_missing(utc_now())
     assert (await probing.until_final(event_id))["status"] == "succeeded"
@@ -142,11 +142,20 @@ async def test_what_was_lost_of_a_webhook_is_started_again(
 
 async def test_a_webhook_that_holds_nothing_for_long_is_not_released(probing: Instance, inbox: Receiver) -> None:
     webhook, _ = await disabled(probing, inbox)
-    runs = webhook_runs(probing.temporal, probing.store, probing.settings, probing.gateway)
+    runs = webhook_runs(probing.store, probing.settings, probing.gateway)
     await runs.start_missing(utc_now())
     assert await probing.store.index.runs_by_status.held_by_active(utc_now()) == []
-    await probe_of(probing, webhook).terminate()
+    await incident_of(probing, webhook).terminate()
     await probing.store.health.enable(webhook["id"], utc_now())
     held_by_active = probing.store.index.runs_by_status.held_by_active
     assert await held_by_active(utc_now() - timedelta(minutes=30)) == []
     assert await held_by_active(utc_now()) == [(probing.tenant, webhook["id"])]
+
+
+async def test_looks_put_no_probe_off(probing: Instance, inbox: Receiver) -> None:
+    """Setup: the incident is asked to look all the time, as if deliveries that were held too long failed."""
+    webhook, _ = await disabled(probing, inbox)
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while len(inbox.requests) < 4:
+            await incident_of(probing, webhook).signal("look")
+            await asyncio.sleep(0.2)

@@ -52,7 +52,7 @@ async def until(
 
 
 def counts(job: dict[str, Any]) -> tuple[int, int, int, int]:
-    return job["found"], job["redelivered"], job["failed"], job["skipped"]
+    return job["found"], job["done"], job["failed"], job["skipped"]
 
 
 async def test_a_recovery_of_the_future_is_refused(instance: Instance, inbox: Receiver) -> None:
@@ -164,7 +164,7 @@ async def test_it_can_be_paused_resumed_and_cancelled(instance: Instance, inbox:
     async with asyncio.timeout(WAIT_TIMEOUT):
         while not (over := await until(instance, job, "cancelled"))["finished_at"]:
             await asyncio.sleep(0.05)
-    assert paused["redelivered"] <= over["redelivered"] < 8
+    assert paused["done"] <= over["done"] < 8
     again = await instance.http.post(f"/v1/recoveries/{job['id']}/pause")
     assert again.status_code == 409 and "over" in again.json()["detail"]
     jobs = (await instance.http.get("/v1/recoveries", params={"webhook": webhook})).json()["items"]
@@ -192,7 +192,7 @@ async def test_it_pauses_itself_where_its_webhook_is_paused(instance: Instance, 
     await inbox.got(1)
     await instance.http.post(f"/v1/webhooks/{webhook}/pause")
     paused = await until(instance, job, "paused", *OVER)
-    assert (paused["status"], paused["redelivered"], len(inbox.requests)) == ("paused", 4, 4)
+    assert (paused["status"], paused["done"], len(inbox.requests)) == ("paused", 4, 4)
     await instance.http.post(f"/v1/webhooks/{webhook}/resume")
     await instance.http.post(f"/v1/recoveries/{job['id']}/resume")
     assert counts(await until(instance, job, *OVER)) == (5, 5, 0, 0)
@@ -223,4 +223,4 @@ async def test_a_recovery_that_does_not_answer_hides_no_other(
         assert answer.status_code == 202, answer.text
     async with idle_instance.working():
         over = await until(idle_instance, silent, *OVER)
-        assert (over["status"], over["redelivered"]) == ("cancelled", 0)
+        assert (over["status"], over["done"]) == ("cancelled", 0)

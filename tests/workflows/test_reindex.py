@@ -13,7 +13,6 @@ from hookkeeper import ids
 from hookkeeper.content.search_terms import Key
 from hookkeeper.messages.run_report import first_report
 from hookkeeper.policy import RetryPolicy
-from hookkeeper.registry.index.writing import Acceptance
 from hookkeeper.temporal.events import reindex
 from hookkeeper.temporal.events.reindex import Reindex
 from hookkeeper.temporal.events.shared_runs import first_state
@@ -82,10 +81,11 @@ async def test_shared_runs(own_instance: Instance, inbox: Receiver) -> None:
     events.append(event_to(id="silent", tenant=own_instance.tenant))
     run = await share(own_instance, events)
     run_id = (await run.handle.describe()).run_id
-    reports = [first_report(event, first_state(event), run_id, run.handle.id) for event in events]
-    keys = [(Key("order", event.id),) for event in events]
     await own_instance.store.rows.write(
-        reports, [Acceptance(report, None, own) for report, own in zip(reports, keys, strict=True)]
+        [
+            first_report(event, first_state(event), run.handle.id, run_id=run_id, keys=(Key("order", event.id),))
+            for event in events
+        ]
     )
     result = await run.result()
     (continued,) = result.continued

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, ResetWorkflowExecutionRequest
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy
 
 from claimed_runs import acceptance, share
@@ -22,6 +22,7 @@ from hookkeeper.times import utc_now
 from index_rows import derived, indexed, until_indexed
 from instances import Instance
 from receivers import Answer, Receiver
+from reports import changed
 from shared_runs import event_to
 from timeouts import WAIT_TIMEOUT
 
@@ -220,7 +221,7 @@ async def test_an_event_without_run_and_input_is_removed(own_instance: Instance)
     """`hookkeeper reindex` had found it in a run, which is lost."""
     event = event_to(id="never", tenant=own_instance.tenant)
     for shared_run in (ids.shared_run_id(), None):
-        await own_instance.store.rows.accept([acceptance(event, shared_run)._replace(input=None)])
+        await own_instance.store.rows.accept([changed(acceptance(event, shared_run), input="")])
         await set_open(own_instance, "never")
         await until_repaired(own_instance, "never", None)
 
@@ -230,10 +231,8 @@ async def set_open(instance: Instance, event_id: str) -> None:
     row = await instance.store.rows.find(instance.tenant, event_id)
     assert row is not None
     shared = event_to(id=event_id, tenant=instance.tenant)
-    report = acceptance(shared, row.shared_run).report
-    assert report.progress
-    waiting = report._replace(accepted_at=row.accepted_at, progress=report.progress._replace(status="delivering"))
-    await instance.store.rows.write([waiting._replace(as_of=row.accepted_at)])
+    as_now = {"accepted_at": row.accepted_at, "as_of": row.accepted_at, "status": "delivering", "input": ""}
+    await instance.store.rows.write([changed(acceptance(shared, row.shared_run), **as_now)])
 
 
 @pytest.mark.parametrize("paused", [True, False], ids=["held", "retrying"])
@@ -256,7 +255,7 @@ async def test_a_restored_shared_run_attempts_an_event_whose_later_run_is_lost(
     event = event_to(webhook, id="e0", tenant=own_instance.tenant)
     await own_instance.store.rows.accept([acceptance(event, later)])
     shared_run = ids.shared_run_id()
-    await own_instance.gateway.start_shared(shared_run, [event])
+    await own_instance.gateway.runs.start_shared(shared_run, [event])
     await inbox.got(1)
     await own_instance.temporal.get_workflow_handle(shared_run).result()
     assert (await own_instance.event("e0"))["status"] == "succeeded"
@@ -271,9 +270,12 @@ async def test_what_waits_is_looked_up_once_and_what_was_terminated_is_found(
     monkeypatch.setattr(run_repair, "MIN_AGE", AT_ONCE)
     looked_up: list[str] = []
 
-    async def counted(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:
-        looked_up.append(workflow_id)
-        return await find_run(client, workflow_id)
+    runs = own_instance.gateway.runs
+    repair_one = runs.repair
+
+    async def counted(tenant: str, event_id: str) -> bool:
+        looked_up.append(event_id)
+        return await repair_one(tenant, event_id)
 
     repair = RunRepair(own_instance.temporal, own_instance.gateway, own_instance.store)
     assert await own_instance.store.index.leases.take(run_repair.LEASE_NAME, 60)
@@ -281,7 +283,7 @@ async def test_what_waits_is_looked_up_once_and_what_was_terminated_is_found(
     inbox.otherwise = Answer(503)
     later = (await own_instance.send(deliver_at=(utc_now() + timedelta(hours=1)).isoformat()))["id"]
     assert await repair.repair_regularly() == 0
-    monkeypatch.setattr(run_repair, "find_run", counted)
+    monkeypatch.setattr(runs, "repair", counted)
     for _ in range(2):
         assert await repair.repair_regularly() == 0
     assert looked_up == []
@@ -291,7 +293,7 @@ async def test_what_waits_is_looked_up_once_and_what_was_terminated_is_found(
             await repair.repair_regularly()
             await asyncio.sleep(0.05)
     assert (await own_instance.event(later))["status"] == "scheduled"
-    assert ids.workflow_id(own_instance.tenant, later) not in looked_up
+    assert later not in looked_up
 
 
 async def test_events_of_a_shared_run_that_was_terminated_are_found(

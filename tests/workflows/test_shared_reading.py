@@ -3,13 +3,10 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from claimed_runs import share, until_listed
 from hookkeeper import ids, temporal_names
-from hookkeeper.temporal.events.run_repair import RunRepair
-from hookkeeper.temporal.server.error_translation import UnknownEvent
 from index_rows import until_indexed
 from instances import Instance
 from receivers import Answer, Receiver
@@ -141,6 +138,7 @@ async def test_the_unfinished_events_of_a_terminated_shared_run_are_cancelled(
     await until_started(run, inbox)
     await run.handle.terminate()
     gate.set()
+    assert await instance.gateway.runs.repair(instance.tenant, "e0")
     assert (await instance.event("e0"))["status"] == "cancelled"
     assert (await instance.event("none"))["status"] == "succeeded"
     assert await answer_to(instance, "e0", "cancel") == (409, "Cannot cancel: the event has already been cancelled.")
@@ -161,7 +159,8 @@ async def test_a_recovery_redelivers_what_a_terminated_shared_run_has_cancelled(
     scope = {"since": (datetime.now(UTC) - timedelta(hours=1)).isoformat(), "status": "cancelled", "rate": 50}
     async with asyncio.timeout(WAIT_TIMEOUT):
         while [(await instance.event(f"e{n}"))["status"] for n in range(2)] != ["succeeded"] * 2:
-            await RunRepair(instance.temporal, instance.gateway, instance.store).repair(timedelta(seconds=-1))
+            for n in range(2):
+                await instance.gateway.runs.repair(instance.tenant, f"e{n}")
             await instance.http.post(f"/v1/webhooks/{webhook['id']}/recover", json=scope)
             await asyncio.sleep(0.5)
     assert (await instance.event("e1"))["workflow_id"] == own_run(instance, "e1")
@@ -180,23 +179,9 @@ async def test_signals_before_its_start_do_not_hide_that_a_terminated_run_took_n
     for _ in range(3):
         await run.handle.signal("hold")
     await run.handle.terminate()
+    await idle_instance.gateway.runs.repair(idle_instance.tenant, "e0")
     event = await idle_instance.event("e0")
     assert (event["status"], event["workflow_id"]) == ("cancelled", run.handle.id)
-
-
-async def test_an_event_without_its_claim_is_found_in_the_list_of_temporal(instance: Instance, inbox: Receiver) -> None:
-    """Temporal lists the run by the ids of its events. The same id of another tenant is another event."""
-    webhook = await instance.webhook(inbox.url)
-    mine, other = (event_to(webhook, id="e0", tenant=tenant) for tenant in (instance.tenant, f"{instance.tenant}-b"))
-    run, others = [await share(instance, [event], claimed=False) for event in (mine, other)]
-    for started in (run, others):
-        await started.result()
-        await until_listed(started)
-    assert (await instance.event("e0"))["workflow_id"] == run.handle.id
-    with pytest.raises(UnknownEvent):
-        await instance.gateway.read(f"{instance.tenant}-c", "e0")
-    found = await instance.gateway.read(f"{instance.tenant}-b", "e0")
-    assert found.workflow_id == others.handle.id
 
 
 async def test_temporal_lists_the_events_the_tenant_and_a_summary_of_a_shared_run(instance: Instance) -> None:

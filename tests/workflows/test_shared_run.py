@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
@@ -12,10 +13,11 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
 from claimed_runs import share
 from hookkeeper import ids, temporal_names
-from hookkeeper.messages.event import Delivery, EventInput
+from hookkeeper.messages.event import Delivery
 from hookkeeper.temporal.events.run_state import state_of
 from instances import Instance, running_instance, without_registry
 from receivers import Answer, Receiver, receiver
@@ -41,10 +43,23 @@ def keys(instance: Instance, *names: str) -> tuple[str, ...]:
     return tuple(ids.workflow_id(instance.tenant, name) for name in names)
 
 
-async def until_closed(instance: Instance, name: str) -> WorkflowExecutionStatus:
-    """Wait until the event's own run has closed."""
+async def own_status(instance: Instance, name: str) -> WorkflowExecutionStatus | None:
+    """Wait until the event's own run has started, and return its status."""
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while (status := (await instance.run(name).describe()).status) == WorkflowExecutionStatus.RUNNING:
+        while True:
+            try:
+                description = await instance.run(name).describe()
+                return description.status
+            except RPCError as error:
+                if error.status != RPCStatusCode.NOT_FOUND:
+                    raise
+            await asyncio.sleep(0.05)
+
+
+async def until_closed(instance: Instance, name: str) -> WorkflowExecutionStatus:
+    """Wait until the event's own run has started and closed."""
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (status := await own_status(instance, name)) == WorkflowExecutionStatus.RUNNING:
             await asyncio.sleep(0.05)
     assert status is not None
     return status
@@ -52,9 +67,8 @@ async def until_closed(instance: Instance, name: str) -> WorkflowExecutionStatus
 
 async def own_delivery(instance: Instance, name: str) -> Delivery:
     """Return the delivery as the event's own run has it."""
-    handle = instance.run(name)
-    state = await state_of(instance.temporal, handle, (await handle.describe()).status)
-    (delivery,) = state.deliveries
+    status = await own_status(instance, name)
+    (delivery,) = (await state_of(instance.temporal, instance.run(name), status)).deliveries
     return delivery
 
 
@@ -141,27 +155,31 @@ async def test_an_own_run_that_exists_already_is_not_replaced(instance: Instance
     assert (described.run_id, described.status) == (first_run, WorkflowExecutionStatus.RUNNING)
 
 
-async def test_an_alert_is_sent_by_the_events_own_run(instance: Instance, inbox: Receiver, other: Receiver) -> None:
-    """Two events of a webhook fail for good: each has an alert of its own, with a token of its own."""
-    on_failure = {"notifications": [{"http": {"url": other.url}}]}
+async def test_deliveries_that_fail_together_have_one_alert(
+    instance: Instance, inbox: Receiver, other: Receiver
+) -> None:
+    """Three events fail for good in one step: the alert names one of them, and lists the others."""
+    body = '{"event": {{ event.id }}, "unreported": {{ alert.unreported }}, "others": {{ alert.also_failed }}}'
+    on_failure = {"notifications": [{"http": {"url": other.url, "body": body}}]}
     webhook = await instance.webhook(inbox.url, retry={"schedule": []}, on_failure=on_failure)
     inbox.otherwise = Answer(500)
-    result = await (await start(instance, events_to(instance, webhook, "e1", "e2"))).result()
-    assert result.continued == keys(instance, "e1", "e2")
-    tokens = set()
-    for name in ("e1", "e2"):
+    names = "e1", "e2", "e3"
+    result = await (await start(instance, events_to(instance, webhook, *names))).result()
+    assert result.continued == keys(instance, *names)
+    for name in names:
         assert await until_closed(instance, name) == WorkflowExecutionStatus.FAILED
-        tokens.add((await started_with(instance, name)).pending_alerts[0].token)
-    assert len(tokens) == 2
-    assert len(other.requests) == 1, "one alert an hour"
-
-
-async def started_with(instance: Instance, name: str) -> EventInput:
-    first = await anext(instance.run(name).fetch_history_events(page_size=1))
-    payloads = first.workflow_execution_started_event_attributes.input.payloads
-    (event,) = await instance.temporal.data_converter.decode(payloads, [EventInput])
-    assert isinstance(event, EventInput)
-    return event
+    (request,) = await other.got(1)
+    alert = json.loads(request.body)
+    assert alert["unreported"] == 2
+    assert {alert["event"], *(each["event"] for each in alert["others"])} == set(names)
+    assert alert["others"][0] | {"event": ""} == {
+        "event": "",
+        "type": "order.paid",
+        "delivery": webhook["id"],
+        "target": inbox.url,
+        "status_code": 500,
+        "error": "http_500",
+    }
 
 
 async def test_a_delivery_held_by_a_paused_webhook_is_rechecked_in_its_own_run(

@@ -707,7 +707,6 @@ class RecoveryView(Model):
     status: Literal["running", "paused", "finished", "cancelled", "unknown", "dry_run"]
     found: int | None
     done: int
-    redelivered: int
     failed: int
     skipped: int
     since: datetime | None
@@ -732,6 +731,17 @@ class ScheduleOfKey(Model):
 class RevokedKey(Model):
     id: str
     schedules: list[ScheduleOfKey]
+
+
+class RunView(Model):
+    workflow_id: str
+    run_id: str
+    status: str
+    deliveries: list[DeliveryView]
+
+
+class RunsView(Model):
+    items: list[RunView]
 
 
 class ScheduleChanges(ScheduleFields, total=False):
@@ -770,15 +780,15 @@ class ScheduleSummary(ScheduleOfKey):
     end_at: datetime | None
     note: str
     type: str
-    next: list[datetime]
+    next: list[datetime] | None
     links: ScheduleLinks
 
 
 class ScheduleView(ScheduleSummary):
     event: EventTemplate
-    recent: list[FiringView]
-    skipped: int
-    missed: int
+    recent: list[FiringView] | None
+    skipped: int | None
+    missed: int | None
     created_at: datetime
     updated_at: datetime | None
 

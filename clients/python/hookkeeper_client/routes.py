@@ -70,6 +70,11 @@ class Routes:
     def show_event(self, event_id: str, /, *, tenant: str | None = None) -> models.EventView:
         """Show an event with its data, its deliveries and their attempts."""
 
+    @route("GET", "/v1/events/{event_id}/run")
+    def show_run(self, event_id: str, /, *, tenant: str | None = None) -> models.RunsView:
+        """Ask the workflow that runs an event for its state, which needs Temporal, and a worker while the run is
+        open."""
+
     @route("POST", "/v1/events/{event_id}/retry")
     def retry_event(
         self, event_id: str, /, *, tenant: str | None = None, **body: Unpack[models.EventCommandRequest]

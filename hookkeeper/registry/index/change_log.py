@@ -7,18 +7,17 @@ that continues after one misses none. The log has keys only. What a change shows
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason
+from hookkeeper.messages.rows import DeliveryKey, DeliveryRow, EventKey, EventRow
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.database import rows_with
-from hookkeeper.registry.index.merge import EventKey, Followed
-from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events, index_changes
+from hookkeeper.registry.index.merge import Followed
+from hookkeeper.registry.index.tables import EVENT_KEY, MICROSECOND, OF_EVENT, deliveries, index_changes, of_delivery
 from hookkeeper.registry.transactions import Statement, Steps
 
 KEPT_WRITES = 3600
@@ -51,50 +50,14 @@ class Change:
     deliveries: tuple[str, ...]
     """Ids of the event's deliveries that have changed."""
 
-
-@dataclass(frozen=True, slots=True)
-class DeliveryResult:
-    """A delivery, as its row has it."""
-
-    id: str
-    webhook_id: str
-    channel: Channel
-    status: DeliveryStatus
-    reason: Reason | None
-    attempts: int
-    status_code: int | None
-    error: str | None
-    next_attempt_at: datetime | None
-    finished_at: datetime | None
+    @property
+    def delivery_keys(self) -> list[DeliveryKey]:
+        return [(self.key, id_) for id_ in self.deliveries]
 
 
-@dataclass(frozen=True, slots=True)
-class ChangedEvent:
-    position: Position
-    is_new: bool
-    id: str
-    type: str
-    tenant: str
-    status: EventStatus
-    needs_attention: bool
-    accepted_at: datetime
-    finished_at: datetime | None
-    deliver_at: datetime | None
-    run_id: str
-    shared_run: str | None
-    deliveries: list[DeliveryResult]
-    """Those that have changed."""
-
-
-LATEST = dict.fromkeys(("sqlite", "postgresql"), "SELECT max(number) FROM index_changes")
-ADD = {
-    "sqlite": "INSERT INTO index_changes (number, tenant, position, changed) VALUES (?, ?, ?, ?)",
-    "postgresql": "INSERT INTO index_changes (number, tenant, position, changed) VALUES ($1, $2, $3, $4)",
-}
-REMOVE = {
-    "sqlite": "DELETE FROM index_changes WHERE number <= ?",
-    "postgresql": "DELETE FROM index_changes WHERE number <= $1",
-}
+LATEST = select(func.max(index_changes.c.number))
+ADD = insert(index_changes)
+REMOVE = delete(index_changes).where(index_changes.c.number <= bindparam("last"))
 
 
 def append(followed: Mapping[EventKey, Followed]) -> Steps[None]:
@@ -108,9 +71,10 @@ def append(followed: Mapping[EventKey, Followed]) -> Steps[None]:
     for tenant, group in groupby(enumerate(keys), key=lambda numbered: numbered[1].tenant):
         numbered = list(group)
         changed = [_entry(key, followed[key]) for _, key in numbered]
-        rows.append((write, tenant, numbered[0][0], json.dumps(changed, separators=(",", ":"))))
+        text = json.dumps(changed, separators=(",", ":"))
+        rows.append({"number": write, "tenant": tenant, "position": numbered[0][0], "changed": text})
     yield Statement(ADD, many=rows)
-    yield Statement(REMOVE, (write - KEPT_WRITES,))
+    yield Statement(REMOVE, {"last": write - KEPT_WRITES})
 
 
 async def ends(session: AsyncSession) -> LogEnds:
@@ -136,38 +100,28 @@ async def read(
     return [change for change in read if after < change.position <= reached], reached
 
 
-async def changed_events(session: AsyncSession, changes: Sequence[Change]) -> list[ChangedEvent]:
-    """Return the events of these changes as they are now, in the same order; one event for each change."""
+async def changed_events(session: AsyncSession, changes: Sequence[Change]) -> list[tuple[Change, EventRow]]:
+    """Return the events of these changes as they are now, in the same order; one for each change, with the deliveries
+    that have changed.
+    """
     keys = sorted({change.key for change in changes})
-    found = await session.execute(
-        select(events).where(rows_with((events.c.accepted_at, events.c.tenant, events.c.id), keys))
-    )
-    by_key = {EventKey(row["accepted_at"], row["tenant"], row["id"]): row for row in found.mappings()}
+    found = await session.execute(select(*OF_EVENT).where(rows_with(EVENT_KEY, keys)))
+    by_key = {row.key: row for row in (EventRow(*columns) for columns in found)}
     of_events = await _deliveries(session, changes)
     return [
-        ChangedEvent(
-            position=change.position,
-            is_new=change.is_new,
-            **{name: by_key[change.key][name] for name in ChangedEvent.__slots__[2:-1]},
-            deliveries=[of_events[key] for id_ in change.deliveries if (key := (*change.key, id_)) in of_events],
-        )
+        (change, event._replace(deliveries=tuple(of_events[key] for key in change.delivery_keys if key in of_events)))
         for change in changes
-        if change.key in by_key
+        if (event := by_key.get(change.key))
     ]
 
 
-async def _deliveries(session: AsyncSession, changes: Sequence[Change]) -> dict[tuple[Any, ...], DeliveryResult]:
-    columns = [deliveries.c[name] for name in ("accepted_at", "tenant", "event_id", "id")]
-    keys = sorted({(*change.key, id_) for change in changes for id_ in change.deliveries})
+async def _deliveries(session: AsyncSession, changes: Sequence[Change]) -> dict[DeliveryKey, DeliveryRow]:
+    columns = [deliveries.c[name] for name in (*EventKey._fields, "id")]
+    keys = sorted({(*event, id_) for change in changes for event, id_ in change.delivery_keys})
     if not keys:
         return {}
-    rows = await session.execute(select(deliveries).where(rows_with(columns, keys)))
-    return {
-        tuple(row[column.name] for column in columns): DeliveryResult(
-            **{name: row[name] for name in DeliveryResult.__slots__}
-        )
-        for row in rows.mappings()
-    }
+    found = await session.execute(select(*of_delivery(deliveries.c)).where(rows_with(columns, keys)))
+    return {row.key: row for row in (DeliveryRow(*columns) for columns in found)}
 
 
 def _entry(key: EventKey, followed: Followed) -> list[Any]:

@@ -12,42 +12,37 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from sqlalchemy import Executable, and_, bindparam, func, select
+
+from hookkeeper.registry.compiled import rows_of_json
 from hookkeeper.registry.index.rollup import DAY, OTHERS, RollupKey, Rollups
+from hookkeeper.registry.index.tables import rollups
 from hookkeeper.registry.transactions import Statement, Steps
 
 MAX_ROWS_BY_TYPE = 2000
 """Rows of a tenant's minute, hour or day from which on new ones are counted as `OTHERS`."""
 MAX_ROWS_BY_WEBHOOK = 3000
 """Rows from which on new ones have no webhook either."""
-NUMBERS = {
-    "sqlite": """
-SELECT p.seconds, p.tenant, p.at, (
-  SELECT count(*) FROM rollups r WHERE r.seconds = p.seconds AND r.tenant = p.tenant AND r.at = p.at
-) FROM (
-  SELECT json_extract(value, '$[0]') AS seconds, json_extract(value, '$[1]') AS tenant,
-    json_extract(value, '$[2]') AS at
-  FROM json_each(?)
-) p""",
-    "postgresql": """
-SELECT p.seconds, p.tenant, p.at, (
-  SELECT count(*) FROM rollups r WHERE r.seconds = p.seconds AND r.tenant = p.tenant AND r.at = p.at
-) FROM (
-  SELECT (v ->> 0)::bigint AS seconds, v ->> 1 AS tenant, (v ->> 2)::bigint AS at
-  FROM json_array_elements($1::json) k (v)
-) p""",
-}
-"""The number of rows of each period."""
-PRESENT = {
-    "sqlite": """
-SELECT r.webhook_id, r.type, r.channel FROM json_each(?4) k CROSS JOIN rollups r
-ON r.seconds = ?1 AND r.tenant = ?2 AND r.at = ?3 AND r.webhook_id = json_extract(k.value, '$[0]')
-  AND r.type = json_extract(k.value, '$[1]') AND r.channel = json_extract(k.value, '$[2]')""",
-    "postgresql": """
-SELECT r.webhook_id, r.type, r.channel FROM json_array_elements($4::json) k (v) JOIN rollups r
-ON r.seconds = $1 AND r.tenant = $2 AND r.at = $3 AND r.webhook_id = v ->> 0 AND r.type = v ->> 1
-  AND r.channel = v ->> 2""",
-}
-"""Those of some rows of a period that are there."""
+
+
+def _numbers(dialect: str) -> Executable:
+    """Return the number of rows of each period."""
+    c, period = rollups.c, rows_of_json(dialect, rollups.c.seconds.type, rollups.c.tenant.type, rollups.c["at"].type)
+    named = period.c.v0, period.c.v1, period.c.v2
+    is_of_period = c.seconds == named[0], c.tenant == named[1], c["at"] == named[2]
+    return select(*named, select(func.count()).select_from(rollups).where(*is_of_period).scalar_subquery())
+
+
+def _present(dialect: str) -> Executable:
+    """Return those of some rows of a period that are there."""
+    key = rollups.c.webhook_id, rollups.c.type, rollups.c.channel
+    rows = rows_of_json(dialect, *(column.type for column in key))
+    is_of_period = (rollups.c[name] == bindparam(name) for name in Period._fields)
+    is_row = (column == rows.c[f"v{n}"] for n, column in enumerate(key))
+    return select(*key).select_from(rows.join(rollups, and_(*is_of_period, *is_row)))
+
+
+NUMBERS, PRESENT = _numbers, _present
 
 
 class Period(NamedTuple):
@@ -91,13 +86,13 @@ def _period(key: RollupKey) -> Period:
 
 def _numbers_of_rows(periods: Iterable[Period]) -> Steps[Counter[Period]]:
     wanted = sorted(periods)
-    rows = (yield Statement(NUMBERS, (json.dumps(wanted),))) if wanted else ()
+    rows = (yield Statement(NUMBERS, {"rows": json.dumps(wanted)})) if wanted else ()
     return Counter({Period(*period): number for *period, number in rows})
 
 
 def _rows_of(period: Period, keys: Iterable[RollupKey], number: int) -> Steps[list[tuple[RollupKey, RollupKey]]]:
     """Return each key with that of its row: the first that is there, or can be added."""
-    present = yield from _present(period, {row for key in keys for row, _ in _choices(key)})
+    present = yield from _rows_there(period, {row for key in keys for row, _ in _choices(key)})
     rows = []
     for key in keys:
         row = next(row for row, bound in _choices(key) if row in present or bound is None or number < bound)
@@ -115,7 +110,7 @@ def _choices(key: RollupKey) -> Iterator[tuple[RollupKey, int | None]]:
     yield key._replace(type=OTHERS, webhook_id=""), None
 
 
-def _present(period: Period, wanted: Iterable[RollupKey]) -> Steps[set[RollupKey]]:
+def _rows_there(period: Period, wanted: Iterable[RollupKey]) -> Steps[set[RollupKey]]:
     """Return those of the rows that are there."""
     names = json.dumps([key[len(period) :] for key in sorted(wanted)])
-    return {RollupKey(*period, *row) for row in (yield Statement(PRESENT, (*period, names)))}
+    return {RollupKey(*period, *row) for row in (yield Statement(PRESENT, period._asdict() | {"rows": names}))}

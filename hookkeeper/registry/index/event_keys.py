@@ -4,18 +4,16 @@ A row has a token: path and value, or in an encrypted registry their HMAC, so th
 with the row of their event.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.content.search_terms import Key
 from hookkeeper.crypto.keyring import Keyring
+from hookkeeper.messages.rows import EventKey
 from hookkeeper.registry.database import insert_into
-from hookkeeper.registry.index.merge import EventKey
-from hookkeeper.registry.index.statements import micros
+from hookkeeper.registry.index.statements import adding
 from hookkeeper.registry.index.tables import event_keys
 from hookkeeper.registry.transactions import Statement, Steps
 
@@ -23,23 +21,7 @@ PLAIN, PLAIN_END = "raw:", "raw;"
 """What plain tokens begin with, and what sorts after them."""
 PURPOSE = "event_keys.token"
 ROWS_AT_ONCE = 500
-INSERT = {
-    "sqlite": "INSERT INTO event_keys VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-    "postgresql": "INSERT INTO event_keys VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-}
-
-
-class KeyedEvent(NamedTuple):
-    """An event and the keys in its data."""
-
-    tenant: str
-    event_id: str
-    accepted_at: datetime
-    keys: tuple[Key, ...]
-
-    @property
-    def key(self) -> EventKey:
-        return EventKey(self.accepted_at, self.tenant, self.event_id)
+INSERT = adding(event_keys)
 
 
 def tokens_of(tenant: str, key: Key, keyring: Keyring | None) -> tuple[str, ...]:
@@ -51,12 +33,10 @@ def tokens_of(tenant: str, key: Key, keyring: Keyring | None) -> tuple[str, ...]
     return (*(keyring.tokens(f"{tenant}:{text}", PURPOSE) if keyring else ()), PLAIN + text)
 
 
-def insert(events: Sequence[KeyedEvent], keyring: Keyring | None) -> Steps[None]:
+def insert(found: Iterable[tuple[EventKey, Sequence[Key]]], keyring: Keyring | None) -> Steps[None]:
     """Add the keys of events that have rows. Those that are there already stay."""
     rows = [
-        (event.tenant, tokens_of(event.tenant, key, keyring)[0], micros(event.accepted_at), event.event_id)
-        for event in events
-        for key in event.keys
+        event._asdict() | {"token": tokens_of(event.tenant, key, keyring)[0]} for event, keys in found for key in keys
     ]
     if rows:
         yield Statement(INSERT, many=rows)

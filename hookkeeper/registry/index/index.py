@@ -3,13 +3,14 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
+from hookkeeper.messages.rows import EventRow
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import change_log, listing
-from hookkeeper.registry.index.change_log import Change, ChangedEvent, LogEnds, Position
-from hookkeeper.registry.index.compared_rows import ComparedRows
+from hookkeeper.registry.index.change_log import Change, LogEnds, Position
 from hookkeeper.registry.index.leases import Leases
-from hookkeeper.registry.index.listing import MAX_TOTAL, LatestValues, ListedDelivery, ListedEvent
+from hookkeeper.registry.index.listing import MAX_TOTAL, LatestValues
 from hookkeeper.registry.index.recount import recount
+from hookkeeper.registry.index.recount_tenants import recount_tenants
 from hookkeeper.registry.index.retention import expire
 from hookkeeper.registry.index.runs_by_status import RunsByStatus
 from hookkeeper.registry.index.search import Search
@@ -24,7 +25,6 @@ class EventIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.leases = Leases(database)
-        self.compared_rows = ComparedRows(database)
         self.runs_by_status = RunsByStatus(database)
 
     async def expire(self, now: datetime, retention: timedelta) -> None:
@@ -34,6 +34,10 @@ class EventIndex:
     async def recount(self) -> int:
         """Mend the counters of all tenants together, and return how many rows were wrong."""
         return await recount(self._database)
+
+    async def recount_tenants(self, since: datetime, now: datetime) -> int:
+        """Mend the counters of each tenant since a time, and return how many rows were wrong."""
+        return await recount_tenants(self._database, since, now)
 
     async def statistics(self, query: StatisticsQuery) -> Statistics:
         """Add up what the query is about. Raises StatisticsTooLarge."""
@@ -67,15 +71,17 @@ class EventIndex:
         async with self._database.read() as session:
             return await change_log.read(session, after, until, tenants)
 
-    async def changed_events(self, changes: Sequence[Change]) -> list[ChangedEvent]:
-        """Return the events of changes as they are now, without those that were removed."""
+    async def changed_events(self, changes: Sequence[Change]) -> list[tuple[Change, EventRow]]:
+        """Return the events of changes as they are now, with the deliveries that have changed, without those that were
+        removed.
+        """
         async with self._database.read() as session:
             return await change_log.changed_events(session, changes)
 
-    async def events(self, search: Search, limit: int, cursor: str | None) -> tuple[list[ListedEvent], str | None]:
+    async def events(self, search: Search, limit: int, cursor: str | None) -> tuple[list[EventRow], str | None]:
         """Return a page of events in the order of the search, and the next cursor. Raises BadRegistryCursor.
 
-        A page can have fewer than `limit` events and not be the last.
+        Each has its deliveries, the worst first. A page can have fewer than `limit` events and not be the last.
         """
         async with self._database.scan() as session:
             return await listing.list_events(session, search, limit, cursor)
@@ -90,10 +96,8 @@ class EventIndex:
         async with self._database.scan() as session:
             return await listing.list_matches(session, search, limit, cursor)
 
-    async def deliveries(
-        self, search: Search, limit: int, cursor: str | None
-    ) -> tuple[list[ListedDelivery], str | None]:
-        """Return such a page of the deliveries to the webhook of the search."""
+    async def deliveries(self, search: Search, limit: int, cursor: str | None) -> tuple[list[EventRow], str | None]:
+        """Return such a page of the deliveries to the webhook of the search, each as the one of its event."""
         async with self._database.scan() as session:
             return await listing.list_deliveries(session, search, limit, cursor)
 

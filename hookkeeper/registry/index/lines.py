@@ -6,18 +6,20 @@ later deliveries need not wait for it any more. The first one in a line may be s
 """
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, bindparam, func, literal, select
+from sqlalchemy import Executable, Select, and_, bindparam, func, literal, null, select, update
 
-from hookkeeper.messages.run_report import BEGINNING
+from hookkeeper.messages.rows import DeliveryRow, EventKey
 from hookkeeper.policy import OrderPolicy
+from hookkeeper.registry.compiled import Compiled, rows_of_json
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.direct_reads import CompiledRead, DirectReads
-from hookkeeper.registry.index.merge import EventKey, Line, Passed
+from hookkeeper.registry.direct_reads import DirectReads
+from hookkeeper.registry.index import statements
+from hookkeeper.registry.index.merge import Line
 from hookkeeper.registry.index.statements import LOCK
-from hookkeeper.registry.index.tables import deliveries, events
+from hookkeeper.registry.index.tables import deliveries, events, of_delivery, of_same_event
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.transactions import Statement, Steps, Transactions
 
@@ -28,46 +30,29 @@ MAX_WAITING = 10_000
 MAX_LINES = 100
 """Lines of a webhook whose first deliveries are called when the webhook is changed. Those behind them follow."""
 
-TAILS = {
-    "sqlite": """
-SELECT json_extract(k.value, '$[0]'), json_extract(k.value, '$[1]'), (SELECT max(place) FROM deliveries d WHERE
-  d.webhook_id = json_extract(k.value, '$[0]') AND d.line = json_extract(k.value, '$[1]') AND place IS NOT NULL)
-FROM json_each(?) k""",
-    "postgresql": """
-SELECT v ->> 0, v ->> 1, (SELECT max(place) FROM deliveries d WHERE
-  d.webhook_id = v ->> 0 AND d.line = v ->> 1 AND place IS NOT NULL) FROM json_array_elements($1::json) k (v)""",
-}
-NEXT = {
-    "sqlite": """
-SELECT k.key, d.tenant, d.event_id, d.part, d.webhook_id FROM json_each(?) k CROSS JOIN deliveries d ON
-  d.webhook_id = json_extract(k.value, '$[0]') AND d.line = json_extract(k.value, '$[1]') AND place IS NOT NULL AND
-  place = (SELECT min(place) FROM deliveries WHERE webhook_id = json_extract(k.value, '$[0]')
-    AND line = json_extract(k.value, '$[1]') AND place IS NOT NULL AND place > json_extract(k.value, '$[2]'))""",
-    "postgresql": """
-SELECT n - 1, d.tenant, d.event_id, d.part, d.webhook_id
-FROM json_array_elements($1::json) WITH ORDINALITY k (v, n) CROSS JOIN LATERAL (
-  SELECT * FROM deliveries WHERE webhook_id = v ->> 0 AND line = v ->> 1 AND place IS NOT NULL
-    AND place > (v ->> 2)::bigint ORDER BY place LIMIT 1) d""",
-}
-LEAVE = {
-    dialect: "UPDATE deliveries SET place = NULL, line = NULL"  # noqa: S608 - constants
-    f" WHERE webhook_id = {marks[0]} AND line = {marks[1]} AND place = {marks[2]}"
-    for dialect, marks in (("sqlite", ("?1", "?2", "?3")), ("postgresql", ("$1", "$2", "$3")))
-}
-PASS_FAILED = {
-    dialect: f"UPDATE deliveries SET place = NULL, line = NULL"  # noqa: S608 - constants
-    f" WHERE webhook_id = {mark} AND place IS NOT NULL AND attempts > 0"
-    for dialect, mark in (("sqlite", "?1"), ("postgresql", "$1"))
-}
+LINE = (deliveries.c.webhook_id, deliveries.c.line)
 
 
-class InLine(NamedTuple):
-    """A delivery in a line, by its run."""
+def _tails(dialect: str) -> Executable:
+    lines = rows_of_json(dialect, *(column.type for column in LINE))
+    is_in_line = LINE[0] == lines.c.v0, LINE[1] == lines.c.v1, deliveries.c.place.is_not(None)
+    return select(lines.c.v0, lines.c.v1, select(func.max(deliveries.c.place)).where(*is_in_line).scalar_subquery())
 
-    tenant: str
-    event_id: str
-    part: int
-    webhook_id: str
+
+def _next(dialect: str) -> Executable:
+    left = rows_of_json(dialect, *(column.type for column in LINE), deliveries.c.place.type)
+    row, other = deliveries.c, deliveries.alias("other")
+    of_line = other.c.webhook_id == left.c.v0, other.c.line == left.c.v1, other.c.place.is_not(None)
+    place = select(func.min(other.c.place)).where(*of_line, other.c.place > left.c.v2).correlate(left).scalar_subquery()
+    is_next = row.webhook_id == left.c.v0, row.line == left.c.v1, row.place.is_not(None), row.place == place
+    found = select(*of_delivery(row)).where(*is_next)
+    return statements.looked_up(dialect, left, found, deliveries, left.c.n)
+
+
+TAILS, NEXT = _tails, _next
+LEAVING = update(deliveries).where(deliveries.c.webhook_id == bindparam("webhook")).values(place=null(), line=null())
+LEAVE = LEAVING.where(deliveries.c.line == bindparam("of_line"), deliveries.c.place == bindparam("at_place"))
+PASS_FAILED = LEAVING.where(deliveries.c.place.is_not(None), deliveries.c.attempts > 0)
 
 
 class Place(NamedTuple):
@@ -80,33 +65,21 @@ class Place(NamedTuple):
     ahead: int
 
 
-class Head(NamedTuple):
-    """The first delivery in a line, by the row of its event."""
-
-    key: EventKey
-    part: int
-    line: str
-    place: int
-    delivery: str
-    is_recorded: bool
-    """Its run has recorded a step of it."""
-
-
 def tails(lines: Collection[Line]) -> Steps[dict[Line, int]]:
     """Return the last place in each line that has any."""
     if not lines:
         return {}
-    found = yield Statement(TAILS, (json.dumps(sorted(lines)),))
+    found = yield Statement(TAILS, {"rows": json.dumps(sorted(lines))})
     return {(webhook_id, line): place for webhook_id, line, place in found if place is not None}
 
 
-def next_of(passed: Iterable[Passed]) -> Steps[list[tuple[EventKey, InLine]]]:
-    """Return the delivery behind each that has left its line."""
-    left = list(passed)
-    if not left:
+def next_of(passed: Sequence[DeliveryRow]) -> Steps[list[tuple[EventKey, DeliveryRow]]]:
+    """Return the delivery behind each that has left its line, with the event of the latter."""
+    if not passed:
         return []
-    found = yield Statement(NEXT, (json.dumps([(*each.line, each.place) for each in left]),))
-    return [(left[n].event, InLine(*row)) for n, *row in found]
+    rows = json.dumps([(row.webhook_id, row.line, row.place) for row in passed])
+    found = yield Statement(NEXT, {"rows": rows})
+    return [(passed[n].event, DeliveryRow(*row)) for n, *row in found]
 
 
 class Lines:
@@ -116,7 +89,7 @@ class Lines:
         self._database = database
         self._reads = reads
         self._transactions = transactions
-        self._place = CompiledRead(_place_of_delivery(), reads.dialect)
+        self._place = Compiled(_place_of_delivery(), reads.dialect)
 
     async def place(self, tenant: str, event_id: str, delivery_id: str) -> Place | None:
         """Return the place of a delivery; None without a row. At most `MAX_AHEAD` ahead of it are counted."""
@@ -124,32 +97,30 @@ class Lines:
         rows = await self._reads.fetch(self._place, tenant, parameters)
         return Place(*rows[0]) if rows else None
 
-    async def head(self, webhook_id: str, line: str | None = None) -> Head | None:
+    async def head(self, webhook_id: str, line: str | None = None) -> DeliveryRow | None:
         """Return the first delivery of a line, or of all lines of a webhook."""
-        row, event = deliveries.c, events.c
-        same_event = and_(event.accepted_at == row.accepted_at, event.tenant == row.tenant, event.id == row.event_id)
-        columns = row.part, row.line, row.place, row.id, row.as_of > BEGINNING
-        query = select(event.accepted_at, event.tenant, event.id, *columns).join_from(deliveries, events, same_event)
+        row = deliveries.c
+        query = select(*of_delivery(row)).join(events, of_same_event(row))
         query = query.where(row.webhook_id == webhook_id, row.place.is_not(None)).order_by(row.place).limit(1)
         async with self._database.read() as session:
             found = (await session.execute(query if line is None else query.where(row.line == line))).first()
-        return None if found is None else Head(EventKey(*found[:3]), *found[3:])
+        return DeliveryRow(*found) if found else None
 
-    async def behind(self, ahead: InLine) -> InLine | None:
+    async def behind(self, ahead: DeliveryRow) -> DeliveryRow | None:
         """Return the delivery behind another one that is still in its line."""
-        own, other, event = deliveries.alias(), deliveries.alias(), events.c
-        same_event = own.c.accepted_at == event.accepted_at, own.c.tenant == event.tenant, own.c.event_id == event.id
+        own, other = deliveries.alias(), deliveries.alias()
         is_behind = other.c.webhook_id == own.c.webhook_id, other.c.line == own.c.line, other.c.place > own.c.place
-        query = select(*(other.c[name] for name in InLine._fields)).select_from(events)
-        query = query.join(own, and_(*same_event)).join(other, and_(*is_behind))
-        query = query.where(event.id == ahead.event_id, event.tenant == ahead.tenant, own.c.id == ahead.webhook_id)
+        query = select(*of_delivery(other.c)).select_from(own).join(other, and_(*is_behind))
+        query = query.where(*(own.c[name] == getattr(ahead, name) for name in (*EventKey._fields, "id")))
+        query = query.order_by(other.c.place).limit(1)
         async with self._database.read() as session:
-            found = (await session.execute(query.order_by(other.c.place).limit(1))).first()
-        return InLine(*found) if found else None
+            found = (await session.execute(query)).first()
+        return DeliveryRow(*found) if found else None
 
-    async def leave(self, webhook_id: str, head: Head) -> None:
+    async def leave(self, head: DeliveryRow) -> None:
         """Let the others pass the first delivery of a line."""
-        await self._transactions.run(lambda: _locked(Statement(LEAVE, (webhook_id, head.line, head.place))))
+        values = {"webhook": head.webhook_id, "of_line": head.line, "at_place": head.place}
+        await self._transactions.run(lambda: _locked(Statement(LEAVE, values)))
 
     async def count(self, webhook_id: str) -> int:
         """Count the deliveries in the lines of a webhook, `MAX_WAITING` at most."""
@@ -159,17 +130,17 @@ class Lines:
 
     async def pass_failed(self, webhook_id: str) -> None:
         """Let no delivery wait any more for one that has failed: the webhook is not ordered any more, or skips it."""
-        await self._transactions.run(lambda: _locked(Statement(PASS_FAILED, (webhook_id,))))
+        await self._transactions.run(lambda: _locked(Statement(PASS_FAILED, {"webhook": webhook_id})))
 
-    async def foremost(self, webhook_id: str) -> list[InLine]:
+    async def foremost(self, webhook_id: str) -> list[DeliveryRow]:
         """Return the first two deliveries in each line of a webhook, of `MAX_LINES` lines at most."""
         row = deliveries.c
         number = func.row_number().over(partition_by=row.line, order_by=row.place).label("number")
-        columns = row.tenant, row.event_id, row.part, row.webhook_id
-        numbered = select(*columns, number).where(row.webhook_id == webhook_id, row.place.is_not(None)).subquery()
-        query = select(*(numbered.c[name] for name in InLine._fields)).where(numbered.c.number <= 2)
+        is_in_line = row.webhook_id == webhook_id, row.place.is_not(None)
+        numbered = select(*of_delivery(row), number).where(*is_in_line).subquery()
+        query = select(*of_delivery(numbered.c)).where(numbered.c.number <= 2).limit(2 * MAX_LINES)
         async with self._database.read() as session:
-            return [InLine(*found) for found in await session.execute(query.limit(2 * MAX_LINES))]
+            return [DeliveryRow(*found) for found in await session.execute(query)]
 
 
 def _locked(statement: Statement) -> Steps[None]:

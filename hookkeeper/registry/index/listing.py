@@ -1,30 +1,19 @@
 """Pages of events and deliveries, and counts of them."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Row, RowMapping, Table, case, func, select, true, union
+from sqlalchemy import ColumnElement, Table, case, func, select, true, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.messages.event import (
-    NEED_ATTENTION,
-    Acknowledgement,
-    Channel,
-    DeliveryStatus,
-    EventInput,
-    EventStatus,
-    Reason,
-    next_attempt_at,
-)
+from hookkeeper.messages.event import NEED_ATTENTION, DeliveryStatus, EventInput, next_attempt_at
+from hookkeeper.messages.rows import DeliveryRow, EventKey, EventRow
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index import tables
-from hookkeeper.registry.index.change_log import DeliveryResult
-from hookkeeper.registry.index.search import Key, Search, find_deliveries, find_events, needs_attention
-from hookkeeper.registry.index.tables import MICROSECOND, deliveries, events
+from hookkeeper.registry.index.search import Key, Search, find_deliveries, find_events
+from hookkeeper.registry.index.tables import MICROSECOND, OF_EVENT, deliveries, events, of_delivery, of_same_event
 from hookkeeper.registry.paging import BadRegistryCursor
-from hookkeeper.times import utc_now
 
 MAX_TOTAL = 1000
 MAX_LATEST = 250
@@ -43,73 +32,16 @@ class LatestValues(NamedTuple):
     errors: Collection[str]
 
 
-@dataclass(frozen=True, slots=True)
-class ListedEvent:
-    id: str
-    type: str
-    tenant: str
-    status: EventStatus
-    accepted_at: datetime
-    finished_at: datetime | None
-    deliver_at: datetime | None
-    run_id: str
-    shared_run: str | None
-    """The workflow id of the shared run that has it; None: it has a run of its own."""
-    webhooks: list[str]
-    needs_attention: list[str]
-    """Webhooks with a delivery that needs attention, unless the event needs none."""
-    latest: DeliveryResult | None
-    """Its worst delivery, or that to the webhook of the search; None without deliveries."""
-    acknowledged: Acknowledgement | None = None
-    channels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ListedDelivery:
-    id: str
-    event_id: str
-    type: str
-    tenant: str
-    channel: Channel
-    status: DeliveryStatus
-    reason: Reason | None
-    attempts: int
-    status_code: int | None
-    error: str | None
-    next_attempt_at: datetime | None
-    """The `deliver_at` of an event that is delivered later."""
-    accepted_at: datetime
-    finished_at: datetime | None
-    run_id: str
-    shared_run: str | None
-
-
 async def list_events(
     session: AsyncSession, search: Search, limit: int, cursor: str | None
-) -> tuple[list[ListedEvent], str | None]:
+) -> tuple[list[EventRow], str | None]:
     """Return a page of events in the order of the search, and the next cursor. Raises BadRegistryCursor."""
     found = await find_events(session, search, limit, _read_cursor(cursor, 2))
-    rows = await session.execute(select(events).where(*_with_keys(events, found.keys)))
-    by_key = {(row["accepted_at"], row["tenant"], row["id"]): row for row in rows.mappings()}
+    rows = await session.execute(select(*OF_EVENT).where(*_with_keys(events, found.keys)))
+    by_key: dict[Key, EventRow] = {row.key: row for row in (EventRow(*columns) for columns in rows)}
     shown = await _deliveries(session, found.keys, search.webhook)
-    listed = [_listed(by_key[key], shown.get(key, [])) for key in found.keys if key in by_key]
+    listed = [row._replace(deliveries=tuple(shown.get(row.key, ()))) for key in found.keys if (row := by_key.get(key))]
     return listed, _write_cursor(found.end)
-
-
-def _listed(event: RowMapping, shown: Sequence[Row[*tuple[Any, ...]]]) -> ListedEvent:
-    """Join the row of an event with those of its deliveries, of which the worst comes first."""
-    now = utc_now()
-    troubled = [row for row in shown if event["needs_attention"] and needs_attention(row.status, row.accepted_at, now)]
-    return ListedEvent(
-        **{name: event[name] for name in ListedEvent.__slots__[:9]},
-        webhooks=sorted({row.webhook_id for row in shown}),
-        needs_attention=sorted({row.webhook_id for row in troubled}),
-        latest=DeliveryResult(**{name: getattr(shown[0], name) for name in DeliveryResult.__slots__})
-        if shown
-        else None,
-        acknowledged=Acknowledgement.of(event["acknowledged"]),
-        channels=tuple((event["channels"] or "").split()),
-    )
 
 
 async def list_matches(
@@ -122,34 +54,22 @@ async def list_matches(
 
 async def list_deliveries(
     session: AsyncSession, search: Search, limit: int, cursor: str | None
-) -> tuple[list[ListedDelivery], str | None]:
-    """Return a page of the deliveries to the webhook of the search in its order, and the next cursor.
+) -> tuple[list[EventRow], str | None]:
+    """Return a page of the deliveries to the webhook of the search in its order, each as the one of its event, and the
+    next cursor. The next attempt of one whose event is delivered later is then.
 
     Raises BadRegistryCursor.
     """
     found = await find_deliveries(session, search, limit, _read_cursor(cursor, 3))
-    same_event = (
-        (events.c.accepted_at == deliveries.c.accepted_at)
-        & (events.c.tenant == deliveries.c.tenant)
-        & (events.c.id == deliveries.c.event_id)
-    )
-    of_event = events.c.run_id, events.c.shared_run, events.c.deliver_at, events.c.status.label("event_status")
-    query = select(deliveries, *of_event).join(events, same_event)
+    query = select(*OF_EVENT, *of_delivery(deliveries.c)).join_from(events, deliveries, of_same_event(deliveries.c))
     of_webhook = deliveries.c.webhook_id == search.webhook
     rows = await session.execute(query.where(of_webhook, *_with_keys(deliveries, found.keys)))
-    by_key = {(row["accepted_at"], row["tenant"], row["event_id"], row["id"]): row for row in rows.mappings()}
-    listed = [
-        ListedDelivery(
-            **{name: row[name] for name in ListedDelivery.__slots__} | {"next_attempt_at": _next_attempt(row)}
-        )
-        for key in found.keys
-        if (row := by_key.get(key))
-    ]
-    return listed, _write_cursor(found.end)
-
-
-def _next_attempt(row: RowMapping) -> datetime | None:
-    return next_attempt_at(row["status"], row["next_attempt_at"], row["event_status"], row["deliver_at"])
+    by_key: dict[Key, EventRow] = {}
+    for columns in rows:
+        event, row = EventRow(*columns[: len(OF_EVENT)]), DeliveryRow(*columns[len(OF_EVENT) :])
+        due = next_attempt_at(row.status, row.next_attempt_at, event.status, event.deliver_at)
+        by_key[*row.event, row.id] = event._replace(deliveries=(row._replace(next_attempt_at=due),))
+    return [by_key[key] for key in found.keys if key in by_key], _write_cursor(found.end)
 
 
 async def count_up_to(session: AsyncSession, search: Search, limit: int) -> tuple[int, bool]:
@@ -192,18 +112,18 @@ async def count_held(session: AsyncSession, webhook_id: str) -> int:
 
 async def _deliveries(
     session: AsyncSession, keys: Sequence[Key], searched: str | None
-) -> dict[Key, list[Row[*tuple[Any, ...]]]]:
+) -> dict[EventKey, list[DeliveryRow]]:
     """Return the deliveries of these events, the worst first, and before them those to the webhook of the search."""
-    columns = deliveries.c.accepted_at, deliveries.c.tenant, deliveries.c.event_id
     rank = case({status: n for n, status in enumerate(WORST_FIRST)}, value=deliveries.c.status)
     order = case((deliveries.c.webhook_id == searched, 0), else_=1), rank, deliveries.c.id
-    number = func.row_number().over(partition_by=columns, order_by=order).label("number")
-    results = [deliveries.c[name] for name in DeliveryResult.__slots__]
-    found = select(*columns, *results, number).where(*_with_keys(deliveries, keys)).subquery()
-    listed: dict[Key, list[Row[*tuple[Any, ...]]]] = {}
-    query = select(found).where(found.c.number <= MAX_LISTED_WEBHOOKS).order_by(found.c.number)
-    for row in await session.execute(query):
-        listed.setdefault((row.accepted_at, row.tenant, row.event_id), []).append(row)
+    of_event = [deliveries.c[name] for name in EventKey._fields]
+    number = func.row_number().over(partition_by=of_event, order_by=order).label("number")
+    found = select(*of_delivery(deliveries.c), number).where(*_with_keys(deliveries, keys)).subquery()
+    listed: dict[EventKey, list[DeliveryRow]] = {}
+    query = select(*of_delivery(found.c)).where(found.c.number <= MAX_LISTED_WEBHOOKS).order_by(found.c.number)
+    for columns in await session.execute(query):
+        row = DeliveryRow(*columns)
+        listed.setdefault(row.event, []).append(row)
     return listed
 
 
@@ -213,7 +133,7 @@ def _with_keys(table: Table, keys: Sequence[Key]) -> tuple[ColumnElement[bool], 
     return table.c.accepted_at.in_({key[0] for key in keys}), event_id.in_({key[2] for key in keys})
 
 
-def cursor_after(row: ListedEvent | EventInput) -> str:
+def cursor_after(row: EventRow | EventInput) -> str:
     """Return the cursor of a page that begins after this event."""
     cursor = _write_cursor((row.accepted_at, row.tenant, row.id))
     assert cursor is not None

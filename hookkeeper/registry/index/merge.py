@@ -7,44 +7,22 @@ of a run, the time decides; one of a later run counts more than those of the run
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from operator import itemgetter
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import NamedTuple
 
 from hookkeeper.messages.event import FINAL, NEED_ATTENTION, Delivery, DeliveryStatus, status_of
+from hookkeeper.messages.rows import DeliveryKey, DeliveryRow, EventKey, EventRow
 from hookkeeper.messages.run_report import BEGINNING, RunReport
 from hookkeeper.partition import PART, partition
 from hookkeeper.registry.index import rollup
 from hookkeeper.registry.index.rollup import Rollups, Subject
 from hookkeeper.state_size import stored
 
-Row = Mapping[str, Any]
-shown_of_event = itemgetter("status", "needs_attention", "acknowledged", "deliver_at", "finished_at")
-shown_of_delivery = itemgetter("status", "reason", "attempts", "status_code", "error", "next_attempt_at", "finished_at")
+shown_of_event = attrgetter("status", "needs_attention", "acknowledged", "deliver_at", "finished_at")
+shown_of_delivery = attrgetter("status", "reason", "attempts", "status_code", "error", "next_attempt_at", "finished_at")
 """The columns whose changes are followed. A repeated report changes none of them."""
-
-
-class EventKey(NamedTuple):
-    accepted_at: datetime
-    tenant: str
-    event_id: str
-
-
-class DeliveryKey(NamedTuple):
-    event: EventKey
-    delivery_id: str
-
-
 Line = tuple[str, str]
 """Webhook and line."""
-
-
-class Passed(NamedTuple):
-    """A delivery that has left its line: later ones need not wait for it."""
-
-    event: EventKey
-    line: Line
-    place: int
-    """0 if it has left before: its record is repeated, and the call to the next one may be lost."""
 
 
 class Delay(NamedTuple):
@@ -68,13 +46,17 @@ class Followed:
 class IndexChanges:
     """Rows to write, what to add to counters, what has happened for the first time, and what has visibly changed."""
 
-    events: dict[EventKey, Row] = field(default_factory=dict)
-    deliveries: dict[DeliveryKey, Row] = field(default_factory=dict)
+    events: dict[EventKey, EventRow] = field(default_factory=dict)
+    deliveries: dict[DeliveryKey, DeliveryRow] = field(default_factory=dict)
     rollups: Rollups = field(default_factory=dict)
     first_attempts: list[Delay] = field(default_factory=list)
     successes: list[Delay] = field(default_factory=list)
     followed: dict[EventKey, Followed] = field(default_factory=dict)
-    passed: list[Passed] = field(default_factory=list)
+    passed: list[DeliveryRow] = field(default_factory=list)
+    """Deliveries that have left their lines, with the places that they had: later ones need not wait for them. Place 0,
+    if one has left before: its record is repeated, and the call to the next one may be lost."""
+    to_alert: list[DeliveryRow] = field(default_factory=list)
+    """Deliveries that have failed for good, whose webhooks want alerts."""
     undecided: set[EventKey] = field(default_factory=set)
     """Events with several runs whose status may have changed: it follows from the rows of all their deliveries."""
 
@@ -83,14 +65,10 @@ class IndexChanges:
         return self.followed.setdefault(key, Followed())
 
 
-def key_of(report: RunReport) -> EventKey:
-    return EventKey(report.accepted_at, report.tenant, report.event_id)
-
-
 def merge(
     reports: Iterable[RunReport],
-    events: Mapping[EventKey, Row],
-    deliveries: Mapping[DeliveryKey, Row],
+    events: Mapping[EventKey, EventRow],
+    deliveries: Mapping[DeliveryKey, DeliveryRow],
     tails: Mapping[Line, int] | None = None,
 ) -> IndexChanges:
     """Return the changes that the reports make to these rows, which are those of their events.
@@ -100,38 +78,38 @@ def merge(
     changes = IndexChanges()
     places = Places(tails or {})
     for report in reports:
-        key = key_of(report)
+        key = report.key
         before = changes.events.get(key) or events.get(key)
         is_later = _is_of_later_run(report, before)
         _merge_event(changes, report, before, is_later=is_later)
         removed = {delivery.id: _delivery_row(report, report.part, delivery) for delivery in report.deliveries_before}
         for part, delivery in _by_part(report):
-            delivery_key = DeliveryKey(key, delivery.id)
+            delivery_key = key, delivery.id
             old = changes.deliveries.get(delivery_key) or deliveries.get(delivery_key) or removed.get(delivery.id)
-            if is_later or old is None or report.as_of >= old["as_of"]:
+            if is_later or old is None or report.event.as_of >= old.as_of:
                 _merge_delivery(changes, report, part, delivery, old, places)
                 event, new = changes.events.get(key) or events.get(key), changes.deliveries[delivery_key]
-                due_at = max(key.accepted_at, (event and event["deliver_at"]) or key.accepted_at)
+                if delivery.alerts and _fails_anew(old, new):
+                    changes.to_alert.append(new)
+                due_at = max(key.accepted_at, (event and event.deliver_at) or key.accepted_at)
                 _note_delays(changes, new, delivery, old, due_at)
-                if event and event["acknowledged"] and _fails_anew(old, new):
-                    changes.events[key] = {**event, "acknowledged": None, "needs_attention": True}
+                if event and event.acknowledged and _fails_anew(old, new):
+                    changes.events[key] = event._replace(acknowledged=None, needs_attention=True)
                     changes.follow(key)
     return changes
 
 
-def decide(key: EventKey, old: Row | None, changes: IndexChanges, statuses: Set[DeliveryStatus]) -> None:
+def decide(key: EventKey, old: EventRow | None, changes: IndexChanges, statuses: Set[DeliveryStatus]) -> None:
     """Let the status of an event with several runs follow from those of all its deliveries. The report of the last one
     that is final finishes the event.
     """
     row = changes.events[key]
-    is_final = statuses <= FINAL
-    was_final = old is not None and old["finished_at"] is not None
-    changes.events[key] = new = {
-        **row,
-        "status": status_of(statuses, scheduled=row["status"] == "scheduled"),
-        "needs_attention": needs_attention(statuses, row["acknowledged"]),
-        "finished_at": (old["finished_at"] if old and was_final else row["as_of"]) if is_final else None,
-    }
+    was_finished = old and old.finished_at
+    changes.events[key] = new = row._replace(
+        status=status_of(statuses, scheduled=row.status == "scheduled"),
+        needs_attention=needs_attention(statuses, row.acknowledged),
+        finished_at=(was_finished or row.as_of) if statuses <= FINAL else None,
+    )
     if old is not None and shown_of_event(old) != shown_of_event(new):
         changes.follow(key)
 
@@ -141,11 +119,9 @@ def needs_attention(statuses: Set[DeliveryStatus], acknowledged: str | None) -> 
     return acknowledged is None and not statuses.isdisjoint(NEED_ATTENTION)
 
 
-def _fails_anew(old: Row | None, new: Row) -> bool:
+def _fails_anew(old: DeliveryRow | None, new: DeliveryRow) -> bool:
     """Return whether a delivery has failed that had not, or was redelivered and has failed again."""
-    return new["status"] == "failed" and (
-        old is None or old["status"] != "failed" or old["attempts"] != new["attempts"]
-    )
+    return new.status == "failed" and (old is None or old.status != "failed" or old.attempts != new.attempts)
 
 
 def _by_part(report: RunReport) -> Iterator[tuple[int, Delivery]]:
@@ -157,31 +133,33 @@ def _by_part(report: RunReport) -> Iterator[tuple[int, Delivery]]:
             yield from ((part, delivery) for delivery in deliveries)
 
 
-def _is_of_later_run(report: RunReport, event: Row | None) -> bool:
+def _is_of_later_run(report: RunReport, row: EventRow | None) -> bool:
     """Return whether a report is of a run that has followed the one in the row: the event's own run has followed its
     shared run, or is a redelivery.
     """
-    progress = report.progress
-    if event is None or event["parts"] > 1 or progress.shared_run or progress.run_id in ("", event["run_id"]):
+    event = report.event
+    if row is None or row.parts > 1 or event.shared_run or event.run_id in ("", row.run_id):
         return False
-    return event["shared_run"] is not None or bool(report.deliveries_before)
+    return row.shared_run is not None or bool(report.deliveries_before)
 
 
-def _merge_event(changes: IndexChanges, report: RunReport, old: Row | None, *, is_later: bool) -> None:
-    key, progress = key_of(report), report.progress
+def _merge_event(changes: IndexChanges, report: RunReport, old: EventRow | None, *, is_later: bool) -> None:
+    event, key = report.event, report.key
     if old is None:
-        changes.events[key] = _event_row(report)
+        changes.events[key] = event
         followed = changes.follow(key)
         if not report.deliveries_before:
-            rollup.count_event(changes.rollups, Subject(report.tenant, report.type), report.accepted_at)
+            rollup.count_event(changes.rollups, Subject(event.tenant, event.type), event.accepted_at)
             followed.is_new = True
         return
-    if old["parts"] > 1 and report.as_of > BEGINNING:
+    if old.parts > 1 and event.as_of > BEGINNING:
         new = _with_sibling(old, report)
-    elif is_later or report.as_of >= old["as_of"]:
-        new = _event_row(report, old)
-    elif old["size"] is None and progress.size is not None:  # the worker was faster than the API
-        new = {**old, "size": progress.size, "channels": _channels(report, old)}
+    elif is_later or event.as_of >= old.as_of:
+        new = _with_data(event, old)._replace(
+            needs_attention=event.needs_attention and old.acknowledged is None, acknowledged=old.acknowledged
+        )
+    elif old.size is None and event.size is not None:  # a run has recorded it since a restore
+        new = _with_data(old, event)
     else:
         return
     changes.events[key] = new
@@ -189,53 +167,28 @@ def _merge_event(changes: IndexChanges, report: RunReport, old: Row | None, *, i
         changes.follow(key)
 
 
-def _with_sibling(old: Row, report: RunReport) -> Row:
+def _with_sibling(old: EventRow, report: RunReport) -> EventRow:
     """Return the row of an event with several runs after the report of one of them: it is scheduled until one of them
     delivers.
     """
-    progress = report.progress
-    has_begun = progress.status == "delivering" and report.as_of > BEGINNING
-    return {
-        **old,
-        "status": "delivering" if has_begun else old["status"],
-        "deliver_at": progress.deliver_at if report.as_of >= old["as_of"] else old["deliver_at"],
-        "run_id": progress.run_id if report.part == 1 and progress.run_id else old["run_id"],
-        "size": old["size"] if progress.size is None else progress.size,
-        "channels": _channels(report, old),
-        "as_of": max(old["as_of"], report.as_of),
-    }
+    event = report.event
+    return _with_data(old, event)._replace(
+        status="delivering" if event.status == "delivering" else old.status,
+        deliver_at=event.deliver_at if event.as_of >= old.as_of else old.deliver_at,
+        run_id=event.run_id if report.part == 1 and event.run_id else old.run_id,
+        as_of=max(old.as_of, event.as_of),
+    )
 
 
-def _channels(report: RunReport, old: Row | None) -> str | None:
-    """Return the channels of an event: its runs need not report them again."""
-    return " ".join(report.progress.channels) or (old["channels"] if old else None)
-
-
-def _event_row(report: RunReport, old: Row | None = None) -> Row:
-    progress, acknowledged = report.progress, old and old["acknowledged"]
-    return {
-        "accepted_at": report.accepted_at,
-        "tenant": report.tenant,
-        "id": report.event_id,
-        "type": report.type,
-        "status": progress.status,
-        "needs_attention": progress.needs_attention and acknowledged is None,
-        "deliver_at": progress.deliver_at,
-        "finished_at": report.finished_at,
-        "run_id": progress.run_id,
-        "digest": progress.digest,
-        "shared_run": progress.shared_run,
-        "size": old["size"] if old and progress.size is None else progress.size,
-        "parts": report.parts,
-        "as_of": report.as_of,
-        "acknowledged": acknowledged,
-        "channels": _channels(report, old),
-    }
+def _with_data(row: EventRow, other: EventRow) -> EventRow:
+    """Return the row with what only the event's data say, from either: runs need not report it again."""
+    size = other.size if row.size is None else row.size
+    return row._replace(size=size, channels=row.channels or other.channels)
 
 
 def takes_place(report: RunReport, delivery: Delivery) -> bool:
     """Return whether a delivery has a place in a line, or is to have one."""
-    return delivery.enqueued and delivery.blocks_line and report.finished_at is None
+    return delivery.enqueued and delivery.blocks_line and report.event.finished_at is None
 
 
 class Places:
@@ -244,17 +197,17 @@ class Places:
     def __init__(self, tails: Mapping[Line, int]) -> None:
         self._tails = {**tails}
 
-    def place(self, report: RunReport, delivery: Delivery, old: Row | None) -> int | None:
+    def place(self, report: RunReport, delivery: Delivery, old: DeliveryRow | None) -> int | None:
         """Return the place of a delivery. One whose row was lost returns to about the place that it had."""
         if not takes_place(report, delivery):
             return None
-        if old is not None and (old["place"] is not None or old["attempts"]):  # it has a place, or had one
-            place: int | None = old["place"]
-            return place
+        if old is not None and (old.place is not None or old.attempts):  # it has a place, or had one
+            return old.place
         line = delivery.webhook_id, delivery.line
-        if old is None and report.as_of > BEGINNING:
-            return _micros(report.accepted_at)
-        at = report.accepted_at if old is None else report.as_of
+        event = report.event
+        if old is None and event.as_of > BEGINNING:
+            return _micros(event.accepted_at)
+        at = event.accepted_at if old is None else event.as_of
         self._tails[line] = max(_micros(at), self._tails.get(line, 0) + 1)
         return self._tails[line]
 
@@ -264,75 +217,83 @@ def _micros(at: datetime) -> int:
 
 
 def _merge_delivery(
-    changes: IndexChanges, report: RunReport, part: int, delivery: Delivery, old: Row | None, places: Places
+    changes: IndexChanges,
+    report: RunReport,
+    part: int,
+    delivery: Delivery,
+    old: DeliveryRow | None,
+    places: Places,
 ) -> None:
+    event, key = report.event, report.key
     place = places.place(report, delivery, old)
-    counted = old["attempts"] if old else 0
+    counted = old.attempts if old else 0
     new = _delivery_row(report, part, delivery, place, counted)
     if delivery.line and not delivery.blocks_line:
-        had = old["place"] if old else None
-        changes.passed.append(Passed(key_of(report), (delivery.webhook_id, delivery.line), had or 0))
-    if report.parts > 1 and (old is None or old["status"] != new["status"]):
-        changes.undecided.add(key_of(report))
-    subject = Subject(report.tenant, report.type, delivery.webhook_id, delivery.channel)
+        changes.passed.append(new._replace(line=delivery.line, place=(old and old.place) or 0))
+    if event.parts > 1 and (old is None or old.status != new.status):
+        changes.undecided.add(key)
+    subject = Subject(event.tenant, event.type, delivery.webhook_id, delivery.channel)
     added = [attempt for attempt in delivery.attempts if attempt.number > counted]
     rollup.count_attempts(changes.rollups, subject, added)
     if old is not None:
-        rollup.count_end(changes.rollups, subject, old["status"], old["finished_at"], -1)
-    rollup.count_end(changes.rollups, subject, new["status"], new["finished_at"])
-    changes.deliveries[DeliveryKey(key_of(report), delivery.id)] = new
+        rollup.count_end(changes.rollups, subject, old.status, old.finished_at, -1)
+    rollup.count_end(changes.rollups, subject, new.status, new.finished_at)
+    changes.deliveries[new.key] = new
     if old is None or shown_of_delivery(old) != shown_of_delivery(new):
-        changes.follow(key_of(report)).deliveries.add(delivery.id)
+        changes.follow(key).deliveries.add(delivery.id)
 
 
-def _note_delays(changes: IndexChanges, new: Row, delivery: Delivery, old: Row | None, due_at: datetime) -> None:
+def _note_delays(
+    changes: IndexChanges, new: DeliveryRow, delivery: Delivery, old: DeliveryRow | None, due_at: datetime
+) -> None:
     """Note the first attempt and the success of a delivery, unless they were noted before or it was redelivered."""
     if delivery.redelivered_from:
         return
-    if delivery.attempts and delivery.attempts[0].number == 1 and not (old and old["attempts"]):
+    if delivery.attempts and delivery.attempts[0].number == 1 and not (old and old.attempts):
         changes.first_attempts.append(_delay(delivery, due_at, delivery.attempts[0].started_at))
-    if new["status"] == "succeeded" and new["finished_at"] and not (old and old["status"] == "succeeded"):
-        changes.successes.append(_delay(delivery, due_at, new["finished_at"]))
+    if new.status == "succeeded" and new.finished_at and not (old and old.status == "succeeded"):
+        changes.successes.append(_delay(delivery, due_at, new.finished_at))
 
 
 def _delay(delivery: Delivery, due_at: datetime, at: datetime) -> Delay:
     return Delay(delivery.channel, max((at - due_at).total_seconds(), 0.0))
 
 
-def _delivery_row(report: RunReport, part: int, delivery: Delivery, place: int | None = None, counted: int = 0) -> Row:
+def _delivery_row(
+    report: RunReport, part: int, delivery: Delivery, place: int | None = None, counted: int = 0
+) -> DeliveryRow:
     """Return the row of a delivery. It has the highest number of an attempt that it ever had, also after a reset: those
     up to it are counted (`counted`).
     """
+    event = report.event
     latest = delivery.attempts[-1] if delivery.attempts else None
-    return {
-        "accepted_at": report.accepted_at,
-        "tenant": report.tenant,
-        "event_id": report.event_id,
-        "id": delivery.id,
-        "part": part,
-        "webhook_id": delivery.webhook_id,
-        "channel": delivery.channel,
-        "type": report.type,
-        "status": delivery.status,
-        "reason": delivery.reason,
-        "attempts": max(delivery.attempts_made, counted),
-        "status_code": latest.status_code if latest else None,
-        "status_class": latest.status_code // 100 if latest and latest.status_code else None,
-        "error": latest.error if latest else None,
-        "next_attempt_at": None if delivery.is_final else delivery.next_attempt_at,
-        "finished_at": _finished_at(report, delivery),
-        "line": delivery.line if place else None,
-        "place": place,
-        "as_of": report.as_of,
-        "state": None if report.as_of == BEGINNING else stored(delivery),
-    }
+    return DeliveryRow(
+        *event.key,
+        id=delivery.id,
+        part=part,
+        webhook_id=delivery.webhook_id,
+        channel=delivery.channel,
+        type=event.type,
+        status=delivery.status,
+        reason=delivery.reason,
+        attempts=max(delivery.attempts_made, counted),
+        status_code=latest.status_code if latest else None,
+        status_class=latest.status_code // 100 if latest and latest.status_code else None,
+        error=latest.error if latest else None,
+        next_attempt_at=None if delivery.is_final else delivery.next_attempt_at,
+        finished_at=_finished_at(event, delivery),
+        line=delivery.line if place else None,
+        place=place,
+        as_of=event.as_of,
+        state=None if event.as_of == BEGINNING else stored(delivery),
+    )
 
 
-def _finished_at(report: RunReport, delivery: Delivery) -> datetime | None:
+def _finished_at(event: EventRow, delivery: Delivery) -> datetime | None:
     """Return when the latest attempt has ended, if it has decided the delivery; otherwise when the run has closed."""
     if not delivery.is_final:
         return None
     if delivery.status == "cancelled" or delivery.reason == "held_too_long" or not delivery.attempts:
-        return report.finished_at
+        return event.finished_at
     latest = delivery.attempts[-1]
     return latest.started_at + timedelta(milliseconds=latest.duration_ms)

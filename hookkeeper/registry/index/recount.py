@@ -38,16 +38,21 @@ async def _mend(database: Database, seconds: int, since: int, until: int) -> int
             return 0
     async with database.write() as session:
         await lock(session, "index")
-        rows = await _missing(session, seconds, since, until)
-        insert = insert_into(rollups, database.dialect.name)
-        key = [column.name for column in rollups.primary_key.columns]
-        add = insert.on_conflict_do_update(
-            index_elements=key, set_={name: rollups.c[name] + insert.excluded[name] for name in COUNTERS}
-        )
         totals = {"seconds": seconds, "tenant": ALL_TENANTS, "webhook_id": "", "type": ""}
-        if rows:
-            await session.execute(add, [totals | dict(row._mapping) for row in rows])
+        rows = [totals | dict(row._mapping) for row in await _missing(session, seconds, since, until)]
+        await add_to(session, rows)
         return len(rows)
+
+
+async def add_to(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
+    """Add to counters."""
+    insert = insert_into(rollups, session.get_bind().dialect.name)
+    key = [column.name for column in rollups.primary_key.columns]
+    add = insert.on_conflict_do_update(
+        index_elements=key, set_={name: rollups.c[name] + insert.excluded[name] for name in COUNTERS}
+    )
+    if rows:
+        await session.execute(add, rows)
 
 
 async def _missing(session: AsyncSession, seconds: int, since: int, until: int) -> Sequence[Row[Any]]:

@@ -13,18 +13,17 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Table, and_, delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from hookkeeper.messages.rows import EventKey
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.database import PAUSE, ROWS_PER_DELETION, Database, delete_rows, lock, rows_with
-from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.rollup import MINUTE, MINUTE_RETENTION, PERIODS
-from hookkeeper.registry.index.tables import deliveries, events, rollups
+from hookkeeper.registry.index.tables import EVENT_KEY, deliveries, events, rollups
 
 MIN_HOUR_RETENTION = timedelta(days=30)
 """Minimum retention of the counters of hours and days, if events are kept for a shorter time."""
 MARGIN = timedelta(days=1)
 """For which an event is kept longer than its run: Temporal deletes a run up to half an hour after its retention."""
 EVENTS_PER_QUERY = 1000
-KEY = (events.c.accepted_at, events.c.tenant, events.c.id)
 
 
 async def expire(database: Database, now: datetime, retention: timedelta) -> None:
@@ -73,9 +72,9 @@ async def _delete_finished(database: Database, before: datetime) -> None:
 
 async def _page(database: Database, after: EventKey, before: datetime) -> list[tuple[EventKey, datetime | None]]:
     """Return the oldest events after this one, and when they finished."""
-    query = select(*KEY, events.c.finished_at).where(tuple_(*KEY) > after, events.c.accepted_at < before)
+    query = select(*EVENT_KEY, events.c.finished_at).where(tuple_(*EVENT_KEY) > after, events.c.accepted_at < before)
     async with database.read() as session:
-        rows = await session.execute(query.order_by(*KEY).limit(EVENTS_PER_QUERY))
+        rows = await session.execute(query.order_by(*EVENT_KEY).limit(EVENTS_PER_QUERY))
         return [(EventKey(*key), finished_at) for *key, finished_at in rows]
 
 
@@ -84,7 +83,7 @@ async def _delete_events(database: Database, keys: Sequence[EventKey], before: d
     while True:
         async with _writing(database) as session:
             # One of them may have been redelivered since they were read.
-            expired = [EventKey(*row) for row in await session.execute(select(*KEY).where(is_expired))]
+            expired = [EventKey(*row) for row in await session.execute(select(*EVENT_KEY).where(is_expired))]
             if not expired or await _delete_at_most(session, expired):
                 return
         await asyncio.sleep(PAUSE)

@@ -7,11 +7,13 @@ such an index only for a query that has its condition word for word.
 """
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Dialect,
     ForeignKeyConstraint,
     Index,
@@ -20,15 +22,19 @@ from sqlalchemy import (
     String,
     Table,
     TextClause,
+    and_,
     text,
 )
 from sqlalchemy.types import TypeDecorator
 
+from hookkeeper.messages.rows import DeliveryRow, EventKey, EventRow
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.encryption import EncryptedText
 from hookkeeper.registry.index.rollup import COUNTERS
 from hookkeeper.registry.models import Base
 
+OF_STATE = "deliveries.state"
+"""What the states of deliveries are encrypted for."""
 MICROSECOND = timedelta(microseconds=1)
 KEY_TEXT = String().with_variant(String(collation="C"), "postgresql")
 """Sorted by bytes, as Python does; ids that begin with the same text are together."""
@@ -81,6 +87,7 @@ events = Table(
     Column("as_of", EpochTime, nullable=False),
     Column("acknowledged", String),
     Column("channels", String),
+    Column("apart", Boolean, nullable=False, default=False),
     Index("ix_events_tenant_accepted_at", "tenant", "accepted_at", "id"),
     Index("ix_events_type", "type", "accepted_at", "tenant", "id"),
     Index("ix_events_id", "id", "tenant", unique=True),
@@ -92,7 +99,7 @@ events = Table(
 """One row an event. `shared_run` is the workflow id of the shared run that has it; NULL: it has a run of its own.
 `run_id` is empty until its run has recorded a step. `parts` is the number of runs that have its deliveries.
 `acknowledged` is an `Acknowledgement` as JSON, until a delivery fails again: the event needs no attention meanwhile.
-`channels` are joined by spaces.
+`channels` are joined by spaces. `apart`: its own run is not named after it alone (`ids.run_apart`).
 """
 
 deliveries = Table(
@@ -117,7 +124,7 @@ deliveries = Table(
     Column("line", String),
     Column("place", BigInteger),
     Column("as_of", EpochTime, nullable=False),
-    Column("state", EncryptedText("deliveries.state")),
+    Column("state", EncryptedText(OF_STATE)),
     Index("ix_deliveries_webhook_accepted_at", "webhook_id", "accepted_at", "tenant", "event_id"),
     _partial(
         "ix_deliveries_webhook_status", NOT_SUCCEEDED, "webhook_id", "status", "accepted_at", "tenant", "event_id"
@@ -134,6 +141,21 @@ deliveries = Table(
 those of its latest attempt, and `status_class` is 5 for 503. `place` is that of an ordered delivery in its `line`,
 until later ones need not wait for it (`hookkeeper.registry.index.lines`).
 """
+
+EVENT_KEY = (events.c.accepted_at, events.c.tenant, events.c.id)
+OF_EVENT = [events.c[name] for name in EventRow._fields if name in events.c]
+"""The columns of an `EventRow`."""
+
+
+def of_delivery(columns: Any) -> list[ColumnElement[Any]]:
+    """Return those columns of a table or query that a `DeliveryRow` has, without its state."""
+    return [columns[name] for name in DeliveryRow._fields if name != "state"]
+
+
+def of_same_event(columns: Any) -> ColumnElement[bool]:
+    """Return whether the row of an event is that of a row with these columns."""
+    return and_(*(one == columns[name] for one, name in zip(EVENT_KEY, EventKey._fields, strict=True)))
+
 
 event_keys = Table(
     "event_keys",
@@ -162,6 +184,21 @@ event_inputs = Table(
     ),
 )
 """What starts the run of an event: its `EventInput` as JSON (`hookkeeper.registry.index.event_inputs`)."""
+
+pending_alerts = Table(
+    "pending_alerts",
+    Base.metadata,
+    Column("webhook_id", String, primary_key=True),
+    Column("accepted_at", EpochTime, primary_key=True),
+    Column("tenant", KEY_TEXT, primary_key=True),
+    Column("event_id", KEY_TEXT, primary_key=True),
+    Column("delivery_id", String, primary_key=True),
+    Column("at", EpochTime, nullable=False),
+    Column("token", String),
+)
+"""One row for each delivery that has failed for good, until the incident of its webhook has looked at it. `token` is
+that of the alert that has claimed it (`hookkeeper.registry.alerts`).
+"""
 
 rollups = Table(
     "rollups",

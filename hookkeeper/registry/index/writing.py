@@ -4,174 +4,104 @@ One transaction at a time, of all processes: it reads the rows that the reports 
 their changes amount to.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from hookkeeper import ids
-from hookkeeper.content.search_terms import Key as SearchKey
 from hookkeeper.crypto.keyring import Keyring
+from hookkeeper.messages.rows import DeliveryKey, DeliveryRow, EventKey, EventRow
 from hookkeeper.messages.run_report import BEGINNING, RunReport
+from hookkeeper.registry import alerts
 from hookkeeper.registry.index import change_log, event_inputs, event_keys, lines, statements
 from hookkeeper.registry.index.counter_rows import within_bounds
-from hookkeeper.registry.index.event_keys import KeyedEvent
-from hookkeeper.registry.index.lines import InLine
-from hookkeeper.registry.index.merge import (
-    DeliveryKey,
-    EventKey,
-    Followed,
-    IndexChanges,
-    Line,
-    Row,
-    decide,
-    key_of,
-    merge,
-    needs_attention,
-    takes_place,
-)
+from hookkeeper.registry.index.merge import Followed, IndexChanges, Line, decide, merge, needs_attention, takes_place
 from hookkeeper.registry.index.rollup import COUNTERS, Rollups, Subject, count_event, of_all_tenants
 from hookkeeper.registry.transactions import Steps
 
-Key = tuple[str, str]
+Name = tuple[str, str]
 """Tenant and event id."""
-ACCEPTED_EVENT = ("tenant", "id", "digest", "accepted_at", "shared_run", "parts", "acknowledged")
-"""Columns of an `AcceptedEvent`."""
-
-
-class AcceptedEvent(NamedTuple):
-    """An event as its row names it: the run that it is in, and the digest of what was accepted."""
-
-    tenant: str
-    event_id: str
-    digest: str
-    accepted_at: datetime
-    shared_run: str | None
-    """The workflow id of a shared run; None: the event has a run of its own."""
-    parts: int = 1
-    """How many runs its deliveries are divided among."""
-    acknowledged: str | None = None
-    """An `Acknowledgement` as JSON."""
-
-    @property
-    def key(self) -> Key:
-        return self.tenant, self.event_id
-
-
-class Acceptance(NamedTuple):
-    """An event that is being accepted, or was found in a run."""
-
-    report: RunReport
-    input: str | None = None
-    """What starts its run: an `EventInput` as JSON."""
-    keys: tuple[SearchKey, ...] = ()
-    """What its data can be searched by."""
-
-    @property
-    def keyed(self) -> KeyedEvent:
-        return KeyedEvent(*self.key, self.report.accepted_at, self.keys)
-
-    @property
-    def key(self) -> Key:
-        return self.report.tenant, self.report.event_id
-
-    @property
-    def row(self) -> AcceptedEvent:
-        report, progress = self.report, self.report.progress
-        return AcceptedEvent(*self.key, progress.digest, report.accepted_at, progress.shared_run, report.parts)
 
 
 class Written(NamedTuple):
     changes: IndexChanges
-    earlier: list[AcceptedEvent | None]
+    earlier: list[EventRow | None]
     """For each new event: the one that was accepted with its id before."""
-    behind: list[tuple[EventKey, InLine]]
+    behind: list[tuple[EventKey, DeliveryRow]]
     """For each event with a delivery that has left its line: the delivery that was behind it."""
 
 
-def write(
-    new: Sequence[Acceptance],
-    reports: Sequence[RunReport],
-    found: Sequence[Acceptance] = (),
-    keyring: Keyring | None = None,
-) -> Steps[Written]:
-    """Accept new events, unless their ids are known, merge the reports of runs, and keep what was found of events."""
+def write(new: Sequence[RunReport], reports: Sequence[RunReport], keyring: Keyring | None = None) -> Steps[Written]:
+    """Accept new events, unless their ids are known, and merge the reports of runs into the rows."""
     yield statements.LOCK
-    everything = [*(event.report for event in new), *reports]
-    events = yield from _events(everything)
+    events = yield from _events([*new, *reports])
     accepted, earlier = _accept(new, events)
-    current = [*accepted.values(), *(report for report in reports if _is_of_row(report, events))]
+    current = [*accepted, *(report for report in reports if _is_of_row(report.event, events.get(report.event.name)))]
     deliveries = yield from _deliveries(current)
     tails = yield from lines.tails(_new_lines(current, deliveries))
-    changes = merge(current, {key_of_row(row): row for row in events.values()}, deliveries, tails)
-    yield from statements.upsert_deliveries(changes.deliveries.values(), keyring)
+    changes = merge(current, {row.key: row for row in events.values()}, deliveries, tails)
+    yield from statements.upsert_deliveries(changes.deliveries.values())
     for key in changes.undecided:
-        decide(key, events.get((key.tenant, key.event_id)), changes, (yield from statements.statuses_of(key)))
+        decide(key, events.get(key[1:]), changes, (yield from statements.statuses_of(key)))
     yield from statements.upsert_events(changes.events.values())
-    present = changes.events.keys() | {key_of_row(row) for row in events.values()}
-    kept = [event for event in new if event.key in accepted]
-    kept += [event for event in found if key_of(event.report) in present]
-    yield from event_inputs.insert([(key_of(event.report), event.input) for event in kept if event.input], keyring)
-    yield from event_keys.insert([event.keyed for event in kept if event.keys], keyring)
+    present = changes.events.keys() | {row.key for row in events.values()}
+    kept = [report for report in (*accepted, *reports) if report.key in present]
+    yield from event_inputs.insert([report.event for report in kept if report.event.input])
+    yield from event_keys.insert([(report.key, report.keys) for report in kept if report.keys], keyring)
     yield from _add(changes.rollups)
     yield from change_log.append(changes.followed)
+    found = {report.key for report in reports if report.event.input}  # in histories: their failures are old
+    yield from alerts.note(row for row in changes.to_alert if row.event not in found)
     behind = yield from lines.next_of(changes.passed)
     return Written(changes, earlier, behind)
 
 
-def _new_lines(reports: Sequence[RunReport], rows: Mapping[DeliveryKey, Row]) -> set[Line]:
+def _new_lines(reports: Sequence[RunReport], rows: Mapping[DeliveryKey, DeliveryRow]) -> set[Line]:
     """Return the lines in which deliveries take their places now."""
     found: set[Line] = set()
     for report in reports:
         for delivery in report.deliveries:
             if takes_place(report, delivery):
-                row = rows.get(DeliveryKey(key_of(report), delivery.id))
-                if row is None or row["place"] is None:
+                row = rows.get((report.key, delivery.id))
+                if row is None or row.place is None:
                     found.add((delivery.webhook_id, delivery.line))
     return found
 
 
-def _accept(
-    new: Sequence[Acceptance], events: Mapping[Key, Row]
-) -> tuple[dict[Key, RunReport], list[AcceptedEvent | None]]:
-    """Return the reports of events that are new, and for each event the one that was accepted with its id before.
-
-    A row with the same shared run is this event: the transaction took effect before, and is repeated.
-    """
-    accepted: dict[Key, RunReport] = {}
-    earlier: list[AcceptedEvent | None] = []
-    rows = {key: accepted_event(row) for key, row in events.items()}
-    for event in new:
-        wanted = event.row
-        known = rows.get(event.key)
+def _accept(new: Iterable[RunReport], events: Mapping[Name, EventRow]) -> tuple[list[RunReport], list[EventRow | None]]:
+    """Return the reports of events that are new, and for each event the one that was accepted with its id before."""
+    accepted: list[RunReport] = []
+    earlier: list[EventRow | None] = []
+    rows = {**events}
+    for report in new:
+        wanted = report.event
+        known = rows.get(wanted.name)
         if known is None:
-            accepted[event.key] = event.report
-            rows[event.key] = wanted
-        is_same = known is None or (known.shared_run is not None and known.shared_run == wanted.shared_run)
-        earlier.append(None if is_same else known)
+            accepted.append(report)
+            rows[wanted.name] = wanted
+        earlier.append(None if known is None or _is_same(known, wanted) else known)
     return accepted, earlier
 
 
-def accepted_event(row: Row) -> AcceptedEvent:
-    return AcceptedEvent(*(row[name] for name in ACCEPTED_EVENT))
+def _is_same(row: EventRow, new: EventRow) -> bool:
+    """Return whether the row is of this acceptance: the transaction took effect before, and is repeated."""
+    return row.key == new.key and (row.shared_run, row.digest) == (new.shared_run, new.digest)
 
 
-def _is_of_row(report: RunReport, events: Mapping[Key, Row]) -> bool:
+def _is_of_row(event: EventRow, row: EventRow | None) -> bool:
     """Return whether a report is about the event in the row, not about an earlier one with its id, and of its run, not
     of a shared run that this run has replaced.
     """
-    row = events.get((report.tenant, report.event_id))
-    if row is None or row["accepted_at"] != report.accepted_at:
+    if row is None or row.accepted_at != event.accepted_at:
         return row is None
-    reporter = report.progress.shared_run
-    return not (reporter and row["shared_run"] and ids.is_later_shared_run(row["shared_run"], reporter))
+    return not (event.shared_run and row.shared_run and ids.is_later_shared_run(row.shared_run, event.shared_run))
 
 
-def move(keys: Sequence[Key], from_run: str, to_run: str | None, run_id: str) -> Steps[set[Key]]:
-    """Let rows that name one shared run name another run; return their keys."""
-    if not keys:
+def move(names: Sequence[Name], from_run: str, to_run: str | None, run_id: str) -> Steps[set[Name]]:
+    """Let rows that name one shared run name another run; return their names."""
+    if not names:
         return set()
     yield statements.LOCK
-    moved = yield statements.move(keys, from_run, to_run, run_id)
+    moved = yield statements.move(names, from_run, to_run, run_id)
     return {(tenant, event_id) for tenant, event_id in moved}
 
 
@@ -181,43 +111,36 @@ def acknowledge(tenant: str, event_ids: Sequence[str], acknowledged: str | None)
     """
     yield statements.LOCK
     rows = yield from statements.select_events([(tenant, event_id) for event_id in sorted(event_ids)])
-    changed: dict[EventKey, Row] = {}
+    changed: dict[EventKey, EventRow] = {}
     for row in rows:
-        key = key_of_row(row)
-        if row["needs_attention"] if acknowledged else row["acknowledged"]:
-            needed = not acknowledged and needs_attention((yield from statements.statuses_of(key)), None)
-            changed[key] = {**row, "acknowledged": acknowledged, "needs_attention": needed}
+        if row.needs_attention if acknowledged else row.acknowledged:
+            needed = not acknowledged and needs_attention((yield from statements.statuses_of(row.key)), None)
+            changed[row.key] = row._replace(acknowledged=acknowledged, needs_attention=needed)
     yield from statements.upsert_events(changed.values())
     yield from change_log.append({key: Followed() for key in changed})
-    done = {key.event_id for key in changed}
-    return {row["id"]: row["id"] in done or row["acknowledged"] == acknowledged for row in rows}
+    return {row.id: row.key in changed or row.acknowledged == acknowledged for row in rows}
 
 
 def remove(tenant: str, event_id: str) -> Steps[None]:
     """Remove an event with its deliveries. One that no run has had was not accepted, and is not counted."""
     yield statements.LOCK
     for row in (yield from statements.select_events([(tenant, event_id)])):
-        if row["as_of"] == BEGINNING and not row["run_id"]:
+        if row.as_of == BEGINNING and not row.run_id:
             counters: Rollups = {}
-            count_event(counters, Subject(tenant, row["type"]), row["accepted_at"], -1)
+            count_event(counters, Subject(tenant, row.type), row.accepted_at, -1)
             yield from _add(counters)
     yield from statements.remove(tenant, event_id)
 
 
-def key_of_row(row: Row) -> EventKey:
-    return EventKey(row["accepted_at"], row["tenant"], row["id"])
+def _events(reports: Sequence[RunReport]) -> Steps[dict[Name, EventRow]]:
+    rows = yield from statements.select_events(sorted({report.event.name for report in reports}))
+    return {row.name: row for row in rows}
 
 
-def _events(reports: Sequence[RunReport]) -> Steps[dict[Key, Row]]:
-    keys = sorted({(report.tenant, report.event_id) for report in reports})
-    rows = yield from statements.select_events(keys)
-    return {(row["tenant"], row["id"]): row for row in rows}
-
-
-def _deliveries(reports: Sequence[RunReport]) -> Steps[dict[DeliveryKey, Row]]:
-    keys = sorted({(*key_of(report), delivery.id) for report in reports for delivery in report.deliveries})
+def _deliveries(reports: Sequence[RunReport]) -> Steps[dict[DeliveryKey, DeliveryRow]]:
+    keys = sorted({(*report.key, delivery.id) for report in reports for delivery in report.deliveries})
     rows = yield from statements.select_deliveries(keys)
-    return {DeliveryKey(EventKey(row["accepted_at"], row["tenant"], row["event_id"]), row["id"]): row for row in rows}
+    return {row.key: row for row in rows}
 
 
 def _add(counters: Rollups) -> Steps[None]:

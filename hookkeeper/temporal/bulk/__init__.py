@@ -1,1 +1,1 @@
-"""Runs that release, redeliver or probe: start, read, command, find what they work on."""
+"""Runs that release, redeliver or alert: start, read, command, find what they work on."""

@@ -1,4 +1,4 @@
-"""The client of incidents and probes, the runs of webhooks that fail: the ones alert, the others try again."""
+"""The client of incidents, the runs of webhooks that fail."""
 
 from datetime import timedelta
 
@@ -7,13 +7,15 @@ from temporalio.common import Priority, WorkflowIDConflictPolicy
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.messages.alert import IncidentInput
-from hookkeeper.messages.probe import ProbeInput
 from hookkeeper.search_attributes import tenant_attributes
 from hookkeeper.temporal.server.error_translation import Unavailable, translated_errors
 
+CALL_TIMEOUT = timedelta(seconds=2)
+"""Callers record attempts meanwhile. A call that is lost is made up for by the next one."""
+
 
 class Incidents:
-    """All incidents. Used by what records the health of webhooks. Raises `Unavailable`."""
+    """All incidents. Used by what records failures. Raises `Unavailable`."""
 
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
@@ -39,26 +41,5 @@ class Incidents:
                 priority=Priority(fairness_key=tenant),
                 start_signal=signal,
                 static_summary=f"incident of {webhook_id} · {tenant}",
+                rpc_timeout=CALL_TIMEOUT,
             )
-
-
-class Probes:
-    """All probes: a webhook is probed while it is disabled for failing. Raises Temporal's `RPCError`."""
-
-    def __init__(self, client: Client, task_queue: str, interval: timedelta) -> None:
-        self._client = client
-        self._task_queue = task_queue
-        self._interval = interval
-
-    async def start(self, tenant: str, webhook_id: str) -> None:
-        """Start probing the webhook, unless it is probed already."""
-        await self._client.start_workflow(
-            temporal_names.PROBE,
-            ProbeInput(webhook_id=webhook_id, tenant=tenant, interval=self._interval.total_seconds()),
-            id=ids.probe_id(webhook_id),
-            task_queue=self._task_queue,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            search_attributes=tenant_attributes(tenant),
-            priority=Priority(fairness_key=tenant),
-            static_summary=f"probe {webhook_id} · {tenant}",
-        )

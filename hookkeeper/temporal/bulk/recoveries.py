@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.commands import Refused
-from hookkeeper.messages.bulk_work import ERASE, RecoveryCommand, RecoveryScope, RecoveryState
+from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryScope, RecoveryState
 from hookkeeper.search_attributes import tenant_attributes
 from hookkeeper.temporal.events.run_state import find_run, handle_of, input_of
 from hookkeeper.temporal.server import visibility
@@ -28,7 +28,6 @@ from hookkeeper.temporal.server.error_translation import (
     translated_errors,
 )
 
-TYPES = (temporal_names.RECOVERY, temporal_names.BULK, temporal_names.TENANT_DELETION)
 ANSWER_TIMEOUT = 2.0
 """Seconds in which the runs of a page must answer. One that does not is listed with what is known without it."""
 
@@ -49,10 +48,7 @@ class Recoveries:
         If one of a webhook and one of its tenant are requested at the same moment, both may start. Each event is still
         redelivered once, unless both reach it within the same few milliseconds.
         """
-        nonce = secrets.token_hex(4)
-        recovery = ids.recovery_id(nonce, scope.tenant, scope.webhook_id)
-        if scope.action is not None:
-            recovery = ids.bulk_id(nonce, scope.tenant, scope.action)
+        recovery = ids.recovery_id(secrets.token_hex(4), scope.tenant, scope.webhook_id, scope.action)
         state = RecoveryState(id=recovery, scope=scope, rate=rate)
         async with translated_errors(not_found=Unavailable):
             known = await self._replaced(state) if scope.retrying else None
@@ -96,9 +92,8 @@ class Recoveries:
         self, tenant: str | None, webhook_id: str | None, limit: int, cursor: str | None
     ) -> tuple[list[RecoveryState], str | None]:
         """Return one page, running ones first, each newest first, and the next page's cursor; raise `BadCursor`."""
-        names = "', '".join(TYPES)
-        types = f"WorkflowType IN ('{names}')"
-        conditions = [types, "ExecutionStatus != 'ContinuedAsNew'", visibility.in_queue(self._task_queue)]
+        type_ = f"WorkflowType = '{temporal_names.RECOVERY}'"
+        conditions = [type_, "ExecutionStatus != 'ContinuedAsNew'", visibility.in_queue(self._task_queue)]
         if tenant is not None:
             conditions.append(f"{temporal_names.TENANT} = '{tenant}'")
         if webhook_id is not None:
@@ -122,7 +117,7 @@ class Recoveries:
         assert workflow_id is not None
         about = f"redeliver what has {scope.status} · {scope.webhook_id or 'all webhooks'}"
         await self._client.start_workflow(
-            _type_of(scope),
+            temporal_names.RECOVERY,
             state,
             id=workflow_id,
             task_queue=self._task_queue,
@@ -140,16 +135,12 @@ class Recoveries:
 
         A bulk action overlaps with one of the same tenant and action.
         """
-        if scope.action is not None:
-            run = await self._latest(ids.bulk_id("", scope.tenant, scope.action))
-            return await _id_of(run) if run and run.status == WorkflowExecutionStatus.RUNNING else None
-        recoveries = [ids.recovery_id("", scope.tenant, subject) for subject in {None, scope.webhook_id}]
-        for recovery in recoveries:
-            run = await self._latest(recovery)
+        for webhook_id in {None, scope.webhook_id}:
+            run = await self._latest(ids.recovery_id("", scope.tenant, webhook_id, scope.action))
             if run and run.status == WorkflowExecutionStatus.RUNNING:
                 return await _id_of(run)
-        if scope.webhook_id is None:
-            running = f"WorkflowType = '{temporal_names.RECOVERY}' AND ExecutionStatus = 'Running'"
+        if scope.action is None and scope.webhook_id is None:
+            running = f"WorkflowId STARTS_WITH '{ids.WEBHOOK_RECOVERY_PREFIX}' AND ExecutionStatus = 'Running'"
             async for run in self._client.list_workflows(f"{running} AND {temporal_names.TENANT} = '{scope.tenant}'"):
                 return await _id_of(run)
         return None
@@ -199,12 +190,6 @@ class Recoveries:
         if run.status == WorkflowExecutionStatus.RUNNING:
             return state
         return state.model_copy(update={"status": "cancelled", "finished_at": run.close_time})
-
-
-def _type_of(scope: RecoveryScope) -> str:
-    if scope.action is None:
-        return temporal_names.RECOVERY
-    return temporal_names.TENANT_DELETION if scope.action == ERASE else temporal_names.BULK
 
 
 async def _id_of(run: WorkflowExecution) -> str:

@@ -25,14 +25,14 @@ from hookkeeper.messages.bulk_work import (
     RunPosition,
 )
 from hookkeeper.messages.event import Delivery, EventState
+from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.runs_by_status import recoverable
 from hookkeeper.registry.index.search import Search
 from hookkeeper.temporal.events import run_state
 from hookkeeper.temporal.events.erasure import Erasure, erase_open
 from hookkeeper.temporal.events.event_commands import EventCommands
-from hookkeeper.temporal.events.event_read import EventReader
-from hookkeeper.temporal.server.error_translation import UnknownEvent, not_found_suppressed
+from hookkeeper.temporal.server.error_translation import UnknownEvent
 
 _SEARCH = TypeAdapter(Search)
 EVENTS_PER_COUNT = 1000
@@ -58,13 +58,13 @@ class RecoveryCandidates:
         client: Client,
         index: EventIndex,
         commands: EventCommands,
-        reader: EventReader,
+        rows: EventRows,
         erasure: Erasure,
     ) -> None:
         self._client = client
         self._index = index
         self._commands = commands
-        self._reader = reader
+        self._rows = rows
         self._erasure = erasure
 
     async def count(self, scope: RecoveryScope) -> int:
@@ -104,16 +104,17 @@ class RecoveryCandidates:
         """
         if scope.webhook_id is not None and scope.webhook_id not in active:
             return "skipped"
-        state = await self._state(run.workflow_id)
-        if state is None:
+        tenant, event_id = ids.event_of(run.workflow_id)
+        snapshot = await self._rows.read(tenant, event_id, ids.part_of(run.workflow_id))
+        if snapshot is None:
             return "skipped"
+        state = snapshot.state
         in_scope = [delivery for delivery in state.deliveries if scope.webhook_id in (None, delivery.webhook_id)]
         due = [
             delivery
             for delivery in in_scope
             if delivery.webhook_id in active and is_to_redeliver(delivery, state, scope)
         ]
-        tenant, event_id = ids.event_of(run.workflow_id)
         accepted = [await self._send(tenant, event_id, "retry", delivery.id) for delivery in due]
         # What was not counted may be a run that was redelivered before.
         is_done = run.is_counted and any(was_reopened(delivery, state, scope.began) for delivery in in_scope)
@@ -126,7 +127,7 @@ class RecoveryCandidates:
         action began.
         """
         tenant, event_id = ids.event_of(run.workflow_id)
-        snapshot = await self._reader.read(tenant, event_id)
+        snapshot = await self._rows.read(tenant, event_id)
         if snapshot is None:
             return "skipped"
         state = snapshot.state
@@ -138,13 +139,6 @@ class RecoveryCandidates:
         """Return whether a run waits for a worker to take its next step."""
         run = await run_state.find_run(self._client, workflow_id)
         return run is not None and run_state.is_deciding(run)
-
-    async def _state(self, workflow_id: str) -> EventState | None:
-        with not_found_suppressed():
-            run = await self._client.get_workflow_handle(workflow_id).describe()
-            return await run_state.state_of(self._client, run_state.handle_of(self._client, run), run.status)
-        snapshot = await self._reader.read(*ids.event_of(workflow_id))  # of a shared run that was terminated
-        return snapshot and snapshot.state
 
     async def erase(self, tenant: str, event_id: str) -> RedeliveryResult:
         """Erase an event; cancel it before if it is open, and wait until its runs have closed. Idempotent."""

@@ -6,7 +6,7 @@ pages, logs and backups of the server's database are the responsibility of that 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -18,11 +18,18 @@ from hookkeeper import ids
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.shared_run import SharedRunInput
+from hookkeeper.partition import parts_of
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.temporal.events.event_commands import EventCommands
-from hookkeeper.temporal.events.event_read import EventReader
-from hookkeeper.temporal.events.run_state import accepted_at_of, find_run
-from hookkeeper.temporal.events.shared_runs import SharedRun, final_states, find_shared_run, start_shared_run
+from hookkeeper.temporal.events.event_runs import EventRuns
+from hookkeeper.temporal.events.run_state import accepted_at_of, find_run, input_of
+from hookkeeper.temporal.events.shared_runs import (
+    SharedRun,
+    final_states,
+    find_shared_run,
+    listed_runs,
+    start_shared_run,
+)
 from hookkeeper.temporal.server.error_translation import (
     NOT_FOUND_MESSAGES,
     Unavailable,
@@ -30,6 +37,7 @@ from hookkeeper.temporal.server.error_translation import (
     not_found_suppressed,
     translated_errors,
 )
+from hookkeeper.temporal.server.visibility import read_all
 
 STILL_OPEN = "cannot erase: the event is still open, cancel it first"
 WAITS = (0.05, 0.2, 0.5, 1.0, 2.0)
@@ -60,13 +68,12 @@ class Erasure:
         self,
         client: Client,
         task_queue: str,
-        reader: EventReader,
         rows: EventRows,
-        start_missing: Callable[[str, str], Awaitable[bool]],
+        event_runs: EventRuns,
     ) -> None:
         self._client = client
-        self._start_missing = start_missing
-        self._reader = reader
+        self._task_queue = task_queue
+        self._event_runs = event_runs
         self._rows = rows
         self._shared_runs = SharedRunErasure(client, task_queue, rows)
 
@@ -77,7 +84,7 @@ class Erasure:
         Temporal comes last: while it has the event, the request can be repeated. An event without a run gets one first:
         a start that is under way would send an erased event.
         """
-        await self._start_missing(tenant, event_id)
+        await self._event_runs.repair(tenant, event_id)
         async with translated_errors():
             event = await self.find(tenant, event_id)
         if event is None and await self._rows.find(tenant, event_id) is None:
@@ -90,10 +97,13 @@ class Erasure:
 
     async def find(self, tenant: str, event_id: str) -> ClosedEvent | None:
         """Return all runs of an event; None if there is none. Raises `Refused` if one is open."""
-        parts = await self._reader.count_runs(tenant, event_id)
-        siblings = await self._reader.siblings.find(tenant, event_id, parts)
+        row = await self._rows.find(tenant, event_id)
+        parts = row.parts if row else await self._count_runs(tenant, event_id)
+        siblings = await read_all(
+            range(1, parts + 1), lambda part: find_run(self._client, ids.run_of(tenant, event_id, part))
+        )
         latest = next((run for run in siblings if run is not None), None)
-        shared_runs = await self._reader.shared_runs(tenant, event_id)
+        shared_runs = await self.shared_runs(tenant, event_id, row.shared_run if row else None)
         if any(run.is_open for run in shared_runs):
             raise Refused(STILL_OPEN)
         accepted = {event.accepted_at for run in shared_runs if (event := run.event(tenant, event_id))}
@@ -105,6 +115,19 @@ class Erasure:
             return None
         runs = [run for id_ in own for run in await _runs(self._client, id_)]
         return ClosedEvent(tenant, event_id, runs, shared_runs)
+
+    async def shared_runs(self, tenant: str, event_id: str, named: str | None) -> list[SharedRun]:
+        """Return the shared run that the event's row names, and those that Temporal lists: it replaces them."""
+        found = [await find_shared_run(self._client, named)] if named else []
+        found += await listed_runs(self._client, self._task_queue, tenant, event_id)
+        return [*{run.run_id: run for run in found if run and run.event(tenant, event_id)}.values()]
+
+    async def _count_runs(self, tenant: str, event_id: str) -> int:
+        """Return how many runs an event without a row has, by the input of the first one."""
+        with not_found_suppressed():
+            first = self._client.get_workflow_handle(ids.workflow_id(tenant, event_id))
+            return parts_of(await input_of(self._client, first, EventInput))[0].parts
+        return 1
 
     async def delete(self, event: ClosedEvent) -> int:
         """Delete all runs of an event, and return their number.

@@ -22,16 +22,15 @@ from temporalio.exceptions import ApplicationError
 from hookkeeper import error_types, ids, temporal_names
 from hookkeeper.command_rules import Command
 from hookkeeper.commands import Refused, UnknownDelivery
-from hookkeeper.messages.event import EventState
+from hookkeeper.messages.event import OPEN, EventInput, event_state
+from hookkeeper.messages.rows import EventRow
+from hookkeeper.messages.run_report import RunReport, row_of
 from hookkeeper.messages.shared_run import SharedCommand
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.registry.index.compared_rows import OPEN_STATUSES
-from hookkeeper.temporal.events.event_read import EventReader
-from hookkeeper.temporal.events.event_start import start_after_shared_run, start_again, start_sibling
-from hookkeeper.temporal.events.own_runs import read
-from hookkeeper.temporal.events.run_state import find_run, handle_of
-from hookkeeper.temporal.events.shared_runs import InSharedRun
+from hookkeeper.registry.event_rows import EventRows, EventSnapshot
+from hookkeeper.temporal.events.event_runs import EventRuns
+from hookkeeper.temporal.events.event_start import reopened_event, start_again
+from hookkeeper.temporal.events.run_state import handle_of
 from hookkeeper.temporal.server.error_translation import (
     NOT_FOUND_MESSAGES,
     UnknownEvent,
@@ -47,51 +46,53 @@ AFTER_END = ("retry", "redeliver")
 
 
 class EventCommands:
-    """Commands to all events. One for the process."""
+    """Commands to all events. One for the process. Methods raise RegistryUnavailable."""
 
-    def __init__(
-        self,
-        client: Client,
-        task_queue: str,
-        reader: EventReader,
-        rows: EventRows,
-        start_missing: Callable[[str, str], Awaitable[bool]],
-    ) -> None:
+    def __init__(self, client: Client, task_queue: str, rows: EventRows, runs: EventRuns) -> None:
         self._client = client
         self._task_queue = task_queue
-        self._reader = reader
-        self._siblings = reader.siblings
         self._rows = rows
-        self._start_missing = start_missing
+        self._runs = runs
 
     async def send(self, tenant: str, event_id: str, command: Command, delivery: str | None) -> None:
         """Apply a command. A retry or redelivery of a closed run starts a further run with the same workflow id."""
 
-        async def send(part: int, parts: int) -> bool:
-            return await self._send(tenant, event_id, part, parts, command, delivery)
+        async def send(row: EventRow, part: int) -> bool:
+            run = await self._runs.find(row, part)
+            if run is None or run.status != WorkflowExecutionStatus.RUNNING:
+                return await self._send_without_open_run(row, part, run, command, delivery)
+            handle = handle_of(self._client, run)
+            if ids.is_shared_run(run.id):
+                to = SharedCommand(event=ids.workflow_id(*row.name), command=command, delivery=delivery)
+                return await _update(handle, temporal_names.COMMAND, to)
+            return await _update(handle, command, delivery)
 
         await self._send_to_runs(tenant, event_id, delivery, send)
 
     async def reschedule(self, tenant: str, event_id: str, deliver_at: datetime) -> None:
         """Move a scheduled event to another time."""
 
-        async def send(part: int, parts: int) -> bool:
-            run = await self._run(tenant, event_id, part, parts)
-            if run is None:
-                if await self._start_missing(tenant, event_id):
-                    return False
-                await self._check_not_erased(tenant, event_id)
-            if run is None or isinstance(run, InSharedRun) or run.status != WorkflowExecutionStatus.RUNNING:
-                raise Refused("the event is not scheduled: its delivery is over")
-            return await _update(handle_of(self._client, run), temporal_names.RESCHEDULE, deliver_at)
+        async def send(row: EventRow, part: int) -> bool:
+            run = await self._runs.find(row, part)
+            is_open = run is not None and run.status == WorkflowExecutionStatus.RUNNING
+            if run is not None and is_open and not ids.is_shared_run(run.id):
+                return await _update(handle_of(self._client, run), temporal_names.RESCHEDULE, deliver_at)
+            if not is_open and (await self._read(row, part)).state.status in OPEN:
+                await self._runs.repair(*row.name)
+                return False
+            raise Refused("the event is not scheduled: its delivery is over")
 
         await self._send_to_runs(tenant, event_id, None, send)
 
     async def _send_to_runs(
-        self, tenant: str, event_id: str, delivery: str | None, send: Callable[[int, int], Awaitable[bool]]
+        self,
+        tenant: str,
+        event_id: str,
+        delivery: str | None,
+        send: Callable[[EventRow, int], Awaitable[bool]],
     ) -> None:
-        """Call `send` with the number of each run of the event, or of the one that has the delivery, and with that of
-        all; call it again while it returns False. Raises `Refused` if all do.
+        """Call `send` with the event's row and the number of each of its runs, or of the one that has the delivery;
+        call it again while it returns False. Raises `Refused` if all do, and UnknownEvent.
         """
 
         refusals: list[Refused] = []
@@ -99,17 +100,17 @@ class EventCommands:
         async def send_to(part: int) -> None:
             try:
                 while True:
-                    if await send(part, parts):
+                    if await send(await self._row(tenant, event_id), part):
                         return
                     await asyncio.sleep(RETRY_INTERVAL)
             except Refused as refusal:
                 refusals.append(refusal)
 
         async with translated_errors():
-            parts = await self._reader.count_runs(tenant, event_id)
-            concerned: Sequence[int] = range(1, parts + 1)
-            if parts > 1 and delivery is not None:
-                part = await self._siblings.part_with(tenant, event_id, delivery)
+            row = await self._row(tenant, event_id)
+            concerned: Sequence[int] = range(1, row.parts + 1)
+            if row.parts > 1 and delivery is not None:
+                part = await self._rows.part_with(row, delivery)
                 if part is None:
                     raise UnknownDelivery(f"this event has no delivery {delivery}")
                 concerned = [part]
@@ -117,74 +118,49 @@ class EventCommands:
         if len(refusals) == len(concerned):
             raise refusals[0]
 
-    async def _send(
-        self, tenant: str, event_id: str, part: int, parts: int, command: Command, delivery: str | None
+    async def _send_without_open_run(
+        self,
+        row: EventRow,
+        part: int,
+        run: WorkflowExecutionDescription | None,
+        command: Command,
+        delivery: str | None,
     ) -> bool:
-        """Send a command to a run as it is now; False if it changed meanwhile."""
-        found = await self._run(tenant, event_id, part, parts)
-        if found is None:
-            return await self._send_without_run(tenant, event_id, part, command, delivery)
-        if isinstance(found, InSharedRun):
-            return await self._send_to_shared(found, command, delivery)
-        if found.status == WorkflowExecutionStatus.RUNNING:
-            return await _update(handle_of(self._client, found), command, delivery)
-        if command not in AFTER_END:
-            snapshot = await read(self._client, found)
-            raise Refused(f"cannot {command}: the event has already {_ended(snapshot.state)}")
-        await self._check_not_erased(tenant, event_id)
-        return await start_again(self._client, self._task_queue, found, command, delivery)
+        """Send a command to deliveries whose run is over, or lost; False if that has to be repeated.
 
-    async def _send_without_run(
-        self, tenant: str, event_id: str, part: int, command: Command, delivery: str | None
-    ) -> bool:
-        """Send a command to a run that Temporal does not have; False if it is open, and is started from its rows now.
-
-        Raises UnknownEvent.
+        An open event whose run is lost is started from its rows first, and one whose run was terminated is ended.
         """
-        snapshot = await self._reader.from_rows(tenant, event_id, part)
-        if snapshot is None:
-            raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
-        if snapshot.state.status in OPEN_STATUSES:
-            await self._start_missing(tenant, event_id)
+        snapshot = await self._read(row, part)
+        if snapshot.state.status in OPEN:
+            await self._runs.repair(*row.name)
             return False
         if command not in AFTER_END:
-            raise Refused(f"cannot {command}: the event has already {_ended(snapshot.state)}")
-        return await start_sibling(self._client, self._task_queue, snapshot, part, command, delivery)
+            ended = {"succeeded": "succeeded", "failed": "failed"}.get(snapshot.state.status, "been cancelled")
+            raise Refused(f"cannot {command}: the event has already {ended}")
+        event = reopened_event(snapshot, command, delivery)
+        run_id = await start_again(self._client, self._task_queue, event, part, run)
+        if run_id is None:
+            return False
+        await self._reopen(event, snapshot, part, run_id)
+        return True
 
-    async def _send_to_shared(self, found: InSharedRun, command: Command, delivery: str | None) -> bool:
-        """Send a command to an event of a shared run; False if it has a run of its own by now.
-
-        The event's row leads to the further run at once. If the registry is away, that run writes it.
-        """
-        tenant, event_id = found.state.tenant, found.state.id
-        if found.run.is_open:
-            sent = SharedCommand(event=found.event.workflow_id, command=command, delivery=delivery)
-            return await _update(found.run.handle, temporal_names.COMMAND, sent)
-        if command not in AFTER_END:
-            raise Refused(f"cannot {command}: the event has already {_ended(found.state)}")
-        await self._check_not_erased(tenant, event_id)
-        is_sent = await start_after_shared_run(self._client, self._task_queue, found, command, delivery)
+    async def _reopen(self, event: EventInput, before: EventSnapshot, part: int, run_id: str) -> None:
+        """Let the rows have the further run, and show what it will do. It records the same itself, maybe later."""
+        state = event_state(event, event.deliveries, deliver_at=event.deliver_at)
+        row = row_of(state, before.row.as_of, run_id, event)._replace(parts=event.parts)
+        report = RunReport(row, state.deliveries, part=part, deliveries_before=event.deliveries)
         with suppress(RegistryUnavailable):
-            await self._rows.move([(tenant, event_id)], found.run.id, None)
-        return is_sent
+            await self._rows.write([report])
 
-    async def _run(
-        self, tenant: str, event_id: str, part: int, parts: int
-    ) -> WorkflowExecutionDescription | InSharedRun | None:
-        """Return the latest run of a part of an event; None if Temporal has none."""
-        if parts > 1:
-            return await find_run(self._client, ids.run_of(tenant, event_id, part))
-        return await self._reader.find(tenant, event_id)
+    async def _row(self, tenant: str, event_id: str) -> EventRow:
+        if row := await self._rows.find(tenant, event_id):
+            return row
+        raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
 
-    async def _check_not_erased(self, tenant: str, event_id: str) -> None:
-        """Raise UnknownEvent if the event was erased: the server deletes its runs some time later."""
-        with suppress(RegistryUnavailable):
-            if await self._rows.find(tenant, event_id) is None:
-                raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
-
-
-def _ended(state: EventState) -> str:
-    return {"succeeded": "succeeded", "failed": "failed"}.get(state.status, "been cancelled")
+    async def _read(self, row: EventRow, part: int) -> EventSnapshot:
+        if snapshot := await self._rows.read(*row.name, part):
+            return snapshot
+        raise UnknownEvent(NOT_FOUND_MESSAGES[UnknownEvent])
 
 
 async def _update(handle: WorkflowHandle[Any, Any], name: str, argument: object) -> bool:

@@ -12,11 +12,9 @@ from hookkeeper.command_rules import Command
 from hookkeeper.commands import Refused, reopen
 from hookkeeper.messages.event import EventInput
 from hookkeeper.partition import parts_of
+from hookkeeper.registry.event_rows import EventSnapshot
 from hookkeeper.search_attributes import memo, run_summary, search_attributes
-from hookkeeper.temporal.events import own_runs
-from hookkeeper.temporal.events.own_runs import EventSnapshot
-from hookkeeper.temporal.events.run_state import accepted_at_of, find_run
-from hookkeeper.temporal.events.shared_runs import InSharedRun
+from hookkeeper.temporal.events.run_state import accepted_at_of, find_run, number_of
 from hookkeeper.times import utc_now
 
 OTHER_IS_OPEN = "an earlier event with this id is still open: deliver this one again once that one is over"
@@ -59,31 +57,32 @@ async def start_run(
 
 
 async def start_again(
-    client: Client,
-    task_queue: str,
-    description: WorkflowExecutionDescription,
-    command: Command,
-    delivery: str | None,
-) -> bool:
-    """Start a further run for the deliveries that `command` selects; False if another request just started one.
+    client: Client, task_queue: str, event: EventInput, part: int, run: WorkflowExecutionDescription | None
+) -> str | None:
+    """Start a further run, and return its id; None if another request has just started one, or the event was erased.
 
-    Temporal refuses the start only while that run is open. If it has closed by now, what was read here lacks its
-    attempts. So the latest run is looked up once more, right before the start. Raises `Refused` while an earlier event
-    with the id is open.
+    `run`: the closed run that had these deliveries, if Temporal has it. Temporal refuses the start only while another
+    run is open. If that has closed by now, what was read lacks its attempts. So the latest run is looked up once more,
+    right before the start. Raises `Refused` while an earlier event with the id is open.
     """
-    snapshot = await own_runs.read(client, description)
-    event = reopened_event(snapshot, command, delivery)
-    part = ids.part_of(description.id)
-    latest = await find_run(client, description.id)
-    if latest is None or latest.run_id != description.run_id:  # None: it was erased
-        return False
+    own_id = ids.run_of(event.tenant, event.id, part)
+    latest, number = await find_run(client, own_id), 2
+    if run is not None and not ids.is_shared_run(run.id):
+        newest = latest if run.id == own_id else await find_run(client, run.id)
+        if newest is None or newest.run_id != run.run_id:
+            return None
+        number = await number_of(run) + 1
+    elif latest is not None:
+        if await accepted_at_of(latest) >= event.accepted_at:
+            return None
+        if latest.status == WorkflowExecutionStatus.RUNNING:
+            raise Refused(OTHER_IS_OPEN)
     try:
-        await start_run(client, task_queue, event, snapshot.run_number + 1, is_first=False, part=part)
+        return await start_run(client, task_queue, event, number, is_first=latest is None, part=part)
     except WorkflowAlreadyStartedError:
-        if description.id != ids.run_of(event.tenant, event.id, part):
+        if run is not None and run.id != own_id and not ids.is_shared_run(run.id):
             raise Refused(OTHER_IS_OPEN) from None
-        return False
-    return True
+        return None
 
 
 def reopened_event(snapshot: EventSnapshot, command: Command, delivery: str | None) -> EventInput:
@@ -94,41 +93,3 @@ def reopened_event(snapshot: EventSnapshot, command: Command, delivery: str | No
     deliver_at = min(state.deliver_at, utc_now()) if state.deliver_at else None
     parts = parts_of(snapshot.event)[0].parts
     return snapshot.event.model_copy(update={"deliveries": deliveries, "deliver_at": deliver_at, "parts": parts})
-
-
-async def start_sibling(
-    client: Client,
-    task_queue: str,
-    snapshot: EventSnapshot,
-    part: int,
-    command: Command,
-    delivery: str | None,
-) -> bool:
-    """Start a sibling, which has no run, for the deliveries that `command` selects; False if it has one by now."""
-    event = reopened_event(snapshot, command, delivery)
-    try:
-        await start_run(client, task_queue, event, run_number=2, is_first=False, part=part)
-    except WorkflowAlreadyStartedError:
-        return False
-    return True
-
-
-async def start_after_shared_run(
-    client: Client, task_queue: str, found: InSharedRun, command: Command, delivery: str | None
-) -> bool:
-    """Start a run for the deliveries that `command` selects, of an event that a shared run has finished.
-
-    False if it has a run of its own already. Raises `Refused` while an earlier event with its id is open.
-    """
-    event = found.event.model_copy(update={"deliveries": reopen(command, found.state.deliveries, delivery)})
-    latest = await find_run(client, event.workflow_id)
-    if latest is not None:
-        if await accepted_at_of(latest) >= event.accepted_at:
-            return False
-        if latest.status == WorkflowExecutionStatus.RUNNING:
-            raise Refused(OTHER_IS_OPEN)
-    try:
-        await start_run(client, task_queue, event, run_number=2, is_first=latest is None)
-    except WorkflowAlreadyStartedError:
-        return False
-    return True

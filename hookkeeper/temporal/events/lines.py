@@ -13,8 +13,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.asyncio_tasks import wait_for_all
+from hookkeeper.messages.rows import DeliveryRow
 from hookkeeper.policy import OrderPolicy
-from hookkeeper.registry.index.lines import Head, InLine, Lines
+from hookkeeper.registry.index.lines import Lines
 from hookkeeper.temporal.events.run_state import find_run
 from hookkeeper.temporal.server.connection import BUSY
 from hookkeeper.temporal.server.error_translation import Unavailable, translated_errors
@@ -46,7 +47,7 @@ class LineCalls:
         self._client = client
         self._lines = lines
 
-    async def call(self, waiting: Iterable[InLine]) -> None:
+    async def call(self, waiting: Iterable[DeliveryRow]) -> None:
         """Let runs ask whether it is their turn.
 
         Raises RegistryUnavailable, and Temporal's `RPCError` if it is too busy to tell them all.
@@ -70,17 +71,17 @@ class LineCalls:
             return LineState(0, None, None)
         async with translated_errors(not_found=Unavailable):
             since = stuck_since(await self.run_of(head))
-        name = f"{head.key.event_id}.{head.part}" if head.part > 1 else head.key.event_id
+        name = f"{head.event_id}.{head.part}" if head.part > 1 else head.event_id
         return LineState(await self._lines.count(webhook_id), name, since)
 
-    async def _call(self, waiting: InLine) -> None:
+    async def _call(self, waiting: DeliveryRow) -> None:
         """Call a run; in place of one that is not there, the one behind it: it would wait for its timer otherwise."""
         for _ in range(MAX_CALLS):
             if await self._is_called(waiting) or (behind := await self._lines.behind(waiting)) is None:
                 return
             waiting = behind
 
-    async def _is_called(self, waiting: InLine) -> bool:
+    async def _is_called(self, waiting: DeliveryRow) -> bool:
         """Call a run; return False if it has closed, or was not started."""
         run = self._client.get_workflow_handle(ids.run_of(waiting.tenant, waiting.event_id, waiting.part))
         try:
@@ -93,9 +94,9 @@ class LineCalls:
                 raise
         return True
 
-    async def run_of(self, head: Head) -> WorkflowExecutionDescription | None:
+    async def run_of(self, head: DeliveryRow) -> WorkflowExecutionDescription | None:
         """Return the run of a delivery; None if there is none. Raises Temporal's `RPCError`."""
-        return await find_run(self._client, ids.run_of(head.key.tenant, head.key.event_id, head.part))
+        return await find_run(self._client, ids.run_of(head.tenant, head.event_id, head.part))
 
 
 def stuck_since(run: WorkflowExecutionDescription | None) -> datetime | None:

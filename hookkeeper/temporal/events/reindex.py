@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 import structlog
 from pydantic import ValidationError
-from pydantic_core import to_json
 from temporalio.client import (
     Client,
     WorkflowExecution,
@@ -21,13 +19,12 @@ from hookkeeper import ids, temporal_names
 from hookkeeper.content.search_terms import keys_of, keys_of_channels
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.messages.event import EventInput, EventState
-from hookkeeper.messages.run_report import RunReport, progress_of, report_of
+from hookkeeper.messages.rows import EventRow
+from hookkeeper.messages.run_report import RunReport, row_of, with_data
 from hookkeeper.partition import PART, parts_of
-from hookkeeper.registry.index.compared_rows import ComparedRow
-from hookkeeper.registry.index.writing import Acceptance
 from hookkeeper.registry.store import Store
 from hookkeeper.search_attributes import EVENTS_KEY
-from hookkeeper.temporal.events.own_runs import read
+from hookkeeper.temporal.events.own_runs import read_own
 from hookkeeper.temporal.events.run_state import digest_of, find_run
 from hookkeeper.temporal.events.shared_runs import final_states, find_shared_run, first_state
 from hookkeeper.temporal.server.visibility import in_queue, quoted, read_all
@@ -40,7 +37,7 @@ REPORTS_PER_WRITE = 50
 """A report has up to a hundred deliveries, and others write in between."""
 READ_TIMEOUT = 30.0
 """Seconds to read a run. Only open and terminated runs need a worker, which may be away."""
-Rows = dict[tuple[str, str], ComparedRow]
+Rows = dict[tuple[str, str], EventRow]
 """By tenant and event id."""
 UNREADABLE = (
     CipherError,
@@ -53,11 +50,6 @@ UNREADABLE = (
 NO_WORKER = (RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.DEADLINE_EXCEEDED)
 """How a query ends that no worker answers."""
 log = structlog.get_logger("hookkeeper.index")
-
-
-class _Found(NamedTuple):
-    report: RunReport
-    event: EventInput
 
 
 class Reindex:
@@ -107,11 +99,11 @@ class Reindex:
 
     async def _write(self, runs: Sequence[WorkflowExecution]) -> int:
         """Write the events of runs; return how many were missing or different."""
-        found = await self._store.index.compared_rows.with_ids({id_ for run in runs for id_ in _event_ids(run)})
+        found = await self._store.rows.with_ids({id_ for run in runs for id_ in _event_ids(run)})
         # Before the runs are read: what they record from now on counts more.
-        rows = {row.key[1:]: row for row in found}
+        rows = {row.name: row for row in found}
 
-        async def reports_of(run: WorkflowExecution) -> list[_Found]:
+        async def reports_of(run: WorkflowExecution) -> list[RunReport]:
             with _warning_of(run):
                 async with asyncio.timeout(READ_TIMEOUT):
                     if not _event_ids(run) or await _is_complete(run, found):
@@ -119,38 +111,42 @@ class Reindex:
                     return await (self._shared(run.id, rows) if ids.is_shared_run(run.id) else self._own(run.id, rows))
             return []
 
-        read_events = [event for found_in_run in await read_all(runs, reports_of) for event in found_in_run]
-        for n in range(0, len(read_events), REPORTS_PER_WRITE):
-            some = read_events[n : n + REPORTS_PER_WRITE]
-            await self._store.rows.write([event.report for event in some], [await self._kept(*event) for event in some])
-        reports = [event.report for event in read_events]
-        return len({(report.tenant, report.event_id) for report in reports if _differs(report, rows)})
+        reports = [report for found_in_run in await read_all(runs, reports_of) for report in found_in_run]
+        for n in range(0, len(reports), REPORTS_PER_WRITE):
+            await self._store.rows.write(reports[n : n + REPORTS_PER_WRITE])
+        return len({report.event.name for report in reports if _differs(report.event, rows)})
 
-    async def _kept(self, report: RunReport, event: EventInput) -> Acceptance:
-        """Return what starts the event's run, and what it can be searched by, as that is declared now."""
-        key = report.tenant, report.type
+    async def _report(self, row: EventRow, state: EventState, event: EventInput, part: int = 1) -> RunReport:
+        """Return the report of a run, with what starts it, and what the event can be searched by as that is declared
+        now.
+        """
+        key = row.tenant, row.type
         if key not in self._search_keys:
             self._search_keys[key] = (await self._store.catalogue.rules(*key)).search_keys
-        keys = keys_of(event.data, self._search_keys[key]) + keys_of_channels(report.progress.channels)
-        has_all = report.parts == 1 or len(event.deliveries) > PART  # a run that continued as new has only its own part
-        return Acceptance(report, event.model_dump_json(exclude_defaults=True) if has_all else None, keys)
+        keys = keys_of(event.data, self._search_keys[key]) + keys_of_channels(event.channels)
+        has_all = row.parts == 1 or len(event.deliveries) > PART  # a run that continued as new has only its own part
+        row = with_data(row, event)._replace(input=event.model_dump_json(exclude_defaults=True) if has_all else "")
+        return RunReport(row, state.deliveries, part, keys=keys)
 
-    async def _own(self, workflow_id: str, rows: Rows) -> list[_Found]:
+    async def _own(self, workflow_id: str, rows: Rows) -> list[RunReport]:
         """Return the reports of an event's latest run."""
         if (run := await find_run(self._client, workflow_id)) is None:  # deleted
             return []
-        found = await read(self._client, run)
-        finished_at = found.state.finished_at or run.close_time
-        size = len(to_json(found.event.data))
-        progress = progress_of(found.state, run.run_id, await digest_of(run), size=size, channels=found.event.channels)
+        event, state = await read_own(self._client, run)
+        finished_at = state.finished_at or run.close_time
         as_of = finished_at or run.start_time
         # If Temporal was restored, or its clock set back, the row has a later time than what is true now.
-        if row := rows.get((found.event.tenant, found.event.id)):
-            as_of = max(as_of, row.as_of)
-        part, parts = ids.part_of(run.id), parts_of(found.event)[0].parts
-        return [_Found(report_of(found.state, progress, as_of, finished_at, part, parts), found.event)]
+        if known := rows.get((event.tenant, event.id)):
+            as_of = max(as_of, known.as_of)
+        row = row_of(state, as_of, run.run_id, event)._replace(
+            finished_at=finished_at,
+            digest=await digest_of(run),
+            parts=parts_of(event)[0].parts,
+            apart=ids.is_apart(run.id),
+        )
+        return [await self._report(row, state, event, ids.part_of(run.id))]
 
-    async def _shared(self, workflow_id: str, rows: Rows) -> list[_Found]:
+    async def _shared(self, workflow_id: str, rows: Rows) -> list[RunReport]:
         """Return the reports of the events of a shared run, without those that have left it.
 
         While it is open, they have their first state: what it records follows.
@@ -161,20 +157,17 @@ class Reindex:
         states: dict[str, EventState | None] = {event.workflow_id: first_state(event) for event in events}
         if not run.is_open:
             states = await final_states(self._client, run, events)
-        reports: list[_Found] = []
+        reports: list[RunReport] = []
         for event in events:
             if (state := states[event.workflow_id]) is None:
                 continue
             finished_at = None if run.is_open else state.finished_at or run.description.close_time
-            size = len(to_json(event.data))
-            progress = progress_of(
-                state, run.run_id, event.digest, shared_run=run.id, size=size, channels=event.channels
-            )
             as_of = finished_at or run.description.start_time
-            row = rows.get((event.tenant, event.id))
-            if row and row.shared_run == run.id:  # otherwise the later run counts
-                as_of = max(as_of, row.as_of)
-            reports.append(_Found(report_of(state, progress, as_of, finished_at), event))
+            known = rows.get((event.tenant, event.id))
+            if known and known.shared_run == run.id:  # otherwise the later run counts
+                as_of = max(as_of, known.as_of)
+            row = row_of(state, as_of, run.run_id, event)._replace(finished_at=finished_at, shared_run=run.id)
+            reports.append(await self._report(row, state, event))
         return reports
 
 
@@ -184,22 +177,22 @@ def _event_ids(run: WorkflowExecution) -> Sequence[str]:
     return [ids.event_of(run.id)[1]] if ids.is_event_run(run.id) else []
 
 
-async def _is_complete(run: WorkflowExecution, rows: Iterable[ComparedRow]) -> bool:
+async def _is_complete(run: WorkflowExecution, rows: Iterable[EventRow]) -> bool:
     """Return whether these are all events of a closed run, with their ends."""
     if run.close_time is None:
         return False
     count = await run.memo_value(temporal_names.EVENT_COUNT, default=-1) if ids.is_shared_run(run.id) else 1
-    return count == sum(row.run_id == run.run_id and row.has_acceptance and row.finished_at is not None for row in rows)
+    return count == sum(row.run_id == run.run_id and None not in (row.size, row.finished_at) for row in rows)
 
 
-def _differs(report: RunReport, rows: Rows) -> bool:
+def _differs(reported: EventRow, rows: Rows) -> bool:
     """Return whether a report changes the row of its event."""
-    row = rows.get((report.tenant, report.event_id))
-    if row is None or not row.has_acceptance:
+    row = rows.get(reported.name)
+    if row is None or row.size is None:
         return True
-    if report.parts > 1 or report.as_of < row.as_of:  # of siblings, each reports its part
+    if reported.parts > 1 or reported.as_of < row.as_of:  # of siblings, each reports its part
         return False
-    return (row.run_id, row.status) != (report.progress.run_id, report.progress.status)
+    return (row.run_id, row.status) != (reported.run_id, reported.status)
 
 
 @contextmanager

@@ -1,44 +1,43 @@
-"""Look after open events whose runs have ended abnormally: close their rows, or start runs that Temporal has lost.
+"""Look after open events whose runs have ended abnormally: close their rows, or start runs that Temporal has lost. Look
+after schedules in the same way.
 
-A run records each of its steps itself. So every half hour, one worker process asks Temporal which runs were terminated
-or have timed out since the last time. Once a day, it looks up all open events of which nothing was recorded for half an
+A run records each of its steps itself. So every minute, one worker process asks Temporal which runs were terminated or
+have timed out since the last time. Once a day, it looks up all open events of which nothing was recorded for half an
 hour: what was lost is listed nowhere. An event whose run was terminated or has timed out is cancelled. One that has no
 run, because Temporal was restored from a backup or is a new one, is started again from its rows.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 
 import structlog
 from pydantic import ValidationError
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.client import Client
 from temporalio.client import WorkflowQueryFailedError as QueryFailed
 from temporalio.service import RPCError
 
 from hookkeeper import ids, temporal_names
 from hookkeeper.asyncio_tasks import in_background, wait_for_all
-from hookkeeper.messages.run_report import RunReport, progress_of, report_of
+from hookkeeper.messages.event import OPEN
+from hookkeeper.messages.rows import EventKey, EventRow
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.index.compared_rows import OPEN_STATUSES, ComparedRow
 from hookkeeper.registry.index.leases import Term
-from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.events.gateway import Gateway
-from hookkeeper.temporal.events.own_runs import read
-from hookkeeper.temporal.events.run_state import find_run
 from hookkeeper.temporal.events.shared_runs import find_shared_run
+from hookkeeper.temporal.schedules.client import Schedules
 from hookkeeper.temporal.server.error_translation import GatewayError
 from hookkeeper.temporal.server.visibility import in_queue
 from hookkeeper.times import utc_now
 
 LEASE_NAME = "repair"
-FIRST_DELAY, INTERVAL = 60.0, 1800.0
+FIRST_DELAY, INTERVAL = 60.0, 60.0
 """Seconds before the first repair of a process, and between two."""
 FULL_INTERVAL = timedelta(days=1)
 """Between two repairs that look all open events up."""
-OVERLAP = timedelta(hours=1)
+OVERLAP = timedelta(minutes=10)
 """By which each look at closed runs goes back beyond the one before: lists may be late, and clocks differ."""
 MIN_AGE = timedelta(minutes=30)
 """Since the latest record of an event that is looked up."""
@@ -69,9 +68,10 @@ class RunRepair:
         self._gateway = gateway
         self._store = store
         self._start_missing = start_missing
+        self._schedules = Schedules(client, gateway.task_queue, store)
 
     def running(self) -> AbstractAsyncContextManager[None]:
-        """Repair every half hour until the block ends."""
+        """Repair every minute until the block ends."""
         return in_background(self._repair_regularly(), "repair rows of events")
 
     async def _repair_regularly(self) -> None:
@@ -100,15 +100,17 @@ class RunRepair:
             await leases.set_term(LEASE_NAME, Term(now, now))
         else:
             repaired = await self._repair_closed(last.end - OVERLAP)
+            await self._schedules.repair(compares=False)
             await leases.set_term(LEASE_NAME, Term(last.begin, now))
         return repaired
 
     async def repair(self, min_age: timedelta) -> int:
-        """Look all open events up that have recorded nothing for this time; return how many were repaired.
-
-        Raises Temporal's `RPCError`, and RegistryUnavailable.
+        """Look up all open events that have recorded nothing for this time, and all schedules; return how many events
+        were repaired. Raises Temporal's `RPCError`, `GatewayError`, and RegistryUnavailable.
         """
-        return await self._repair_pages(self._store.index.compared_rows.silent, min_age)
+        repaired = await self._repair_pages(self._store.rows.silent, min_age)
+        await self._schedules.repair(compares=True)
+        return repaired
 
     async def _repair_closed(self, since: datetime) -> int:
         """Look up the open events whose runs have closed since a time without a record."""
@@ -118,11 +120,11 @@ class RunRepair:
         for run in filter(ids.is_shared_run, closed):
             if shared := await find_shared_run(self._client, run):
                 event_ids |= {event.id for event in shared.events}
-        rows = await self._store.index.compared_rows.with_ids(event_ids)
-        return await self._repair_all([row for row in rows if row.status in OPEN_STATUSES and not row.finished_at])
+        rows = await self._store.rows.with_ids(event_ids)
+        return await self._repair_all([row for row in rows if row.status in OPEN and not row.finished_at])
 
     async def _repair_pages(
-        self, read: Callable[[datetime, EventKey | None, int], Awaitable[list[ComparedRow]]], min_age: timedelta
+        self, read: Callable[[datetime, EventKey | None, int], Awaitable[list[EventRow]]], min_age: timedelta
     ) -> int:
         before, after = utc_now() - min_age, None
         repaired = 0
@@ -131,95 +133,34 @@ class RunRepair:
             after = rows[-1].key
         return repaired
 
-    async def _repair_all(self, rows: Iterable[ComparedRow]) -> int:
+    async def _repair_all(self, rows: Iterable[EventRow]) -> int:
         waiting = iter(rows)
         repaired = sum(await wait_for_all(self._repair_each(waiting) for _ in range(MAX_CONCURRENT_READS)))
         if repaired:
             log.info("rows repaired", events=repaired)
         return repaired
 
-    async def _repair_each(self, rows: Iterator[ComparedRow]) -> int:
+    async def _repair_each(self, rows: Iterator[EventRow]) -> int:
         repaired = 0
         for row in rows:
             repaired += await self._repair(row)
             await asyncio.sleep(PAUSE)
         return repaired
 
-    async def repair_now(self, tenant: str, event_id: str) -> None:
-        """Repair one event, also if its run has recorded something in the last half hour."""
-        for row in await self._store.index.compared_rows.with_ids([event_id]):
-            if row.key.tenant == tenant:
-                await self._repair(row)
-
-    async def _repair(self, row: ComparedRow) -> bool:
-        """Write the end of an event, or remove it if it has no run; return whether it has changed."""
+    async def _repair(self, row: EventRow) -> bool:
+        """Repair an event, or remove it if it has neither a run nor an input; return whether it has changed."""
+        tenant, event_id = row.name
+        rows = self._store.rows
         try:
-            return await (self._repair_siblings(row) if row.parts > 1 else self._repair_run(row))
-        except (GatewayError, QueryFailed, ValidationError) as error:
-            log.warning(
-                "event not repaired: another try follows",
-                tenant=row.key.tenant,
-                event_id=row.key.event_id,
-                error=str(error),
-            )
-            return False
-
-    async def _repair_run(self, row: ComparedRow) -> bool:
-        _, tenant, event_id = row.key
-        run = await find_run(self._client, row.shared_run or ids.workflow_id(tenant, event_id))
-        if run is not None and run.status == WorkflowExecutionStatus.RUNNING:
-            await self._note(row, run)
-            return False
-        if (found := await self._gateway.read_runs(tenant, event_id)) is None:
-            return await self._start_again(row)
-        if found.state.status in OPEN_STATUSES:
-            return False
-        shared_run = found.workflow_id if ids.is_shared_run(found.workflow_id) else None
-        progress = progress_of(found.state, found.run_id, row.digest, shared_run=shared_run)
-        finished_at = found.state.finished_at or _end_of(run)
-        await self._write([report_of(found.state, progress, max(finished_at, row.as_of), finished_at)])
-        return True
-
-    async def _repair_siblings(self, row: ComparedRow) -> bool:
-        """Write the ends of runs that have ended with open deliveries in their rows, and start those that are lost."""
-        _, tenant, event_id = row.key
-        siblings, reports = self._gateway.reader.siblings, list[RunReport]()
-        runs = await siblings.find(tenant, event_id, row.parts)
-        if (first := runs[0]) and first.status == WorkflowExecutionStatus.RUNNING:
-            await self._note(row, first)
-        is_started = False
-        for part in await siblings.open_parts(tenant, event_id):
-            if (run := runs[part - 1]) is None:
-                is_started = is_started or await self._start_again(row)
-            elif run.status != WorkflowExecutionStatus.RUNNING:
-                found = await read(self._client, run)
-                progress = progress_of(found.state, run.run_id, row.digest)
-                end = found.state.finished_at or _end_of(run)
-                reports.append(report_of(found.state, progress, max(end, row.as_of), end, part, row.parts))
-        await self._write(reports)
-        return is_started or bool(reports)
-
-    async def _start_again(self, row: ComparedRow) -> bool:
-        """Start the runs that an open event has lost. Without its input, which `reindex` does not find, it is gone."""
-        _, tenant, event_id = row.key
-        if await self._gateway.start_missing(tenant, event_id):
-            log.warning("an event had no run, and is started again", tenant=tenant, event_id=event_id)
-        elif await self._store.rows.inputs.find(tenant, event_id) is None:
+            if await self._gateway.runs.repair(tenant, event_id):
+                return True
+            if await rows.inputs.find(tenant, event_id) or not (found := await rows.find(tenant, event_id)):
+                return False
+            if await self._gateway.runs.find(found):
+                return False
             log.error("event removed: it has no run, and no input", tenant=tenant, event_id=event_id)
-            await self._store.rows.remove(tenant, event_id)
-        else:  # it has ended meanwhile
+            await rows.remove(tenant, event_id)
+        except (GatewayError, QueryFailed, ValidationError) as error:
+            log.warning("event not repaired: another try follows", tenant=tenant, event_id=event_id, error=str(error))
             return False
         return True
-
-    async def _write(self, reports: Sequence[RunReport]) -> None:
-        """Write reports, and call the runs whose turn has come by that."""
-        await self._gateway.lines.call(await self._store.rows.write(reports))
-
-    async def _note(self, row: ComparedRow, run: WorkflowExecutionDescription) -> None:
-        """Note that the event has this run: it need not be looked for again."""
-        if not row.run_id:
-            await self._store.rows.inputs.note_run([row.key], run.run_id)
-
-
-def _end_of(run: WorkflowExecutionDescription | None) -> datetime:
-    return (run and run.close_time) or utc_now()

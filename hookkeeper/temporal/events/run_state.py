@@ -39,14 +39,14 @@ async def find_run(client: Client, workflow_id: str) -> WorkflowExecutionDescrip
 
 
 async def find_own_run(
-    client: Client, tenant: str, event_id: str, accepted_at: datetime, digest: str | None = None
+    client: Client, tenant: str, event_id: str, accepted_at: datetime
 ) -> WorkflowExecutionDescription | None:
-    """Return the latest run of its own of an event; None if there is none.
+    """Return the latest run of its own of an event, not of an earlier one with its id; None if there is none.
 
-    The run of an earlier event with its id counts only if it has this digest. Raises Temporal's `RPCError`.
+    Raises Temporal's `RPCError`.
     """
     run = await find_run(client, ids.workflow_id(tenant, event_id))
-    if run and (await accepted_at_of(run) >= accepted_at or digest == await digest_of(run)):
+    if run and await accepted_at_of(run) >= accepted_at:
         return run
     return await find_run(client, ids.run_apart(tenant, event_id, accepted_at))
 

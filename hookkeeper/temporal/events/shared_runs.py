@@ -1,4 +1,4 @@
-"""Shared runs: start one, find the one that has an event, and read the state in which it has left the event.
+"""Shared runs: start one, find it, and read the state in which it has left the event.
 
 The id of a shared run is chosen before it is started, and written into the rows of its events. A run that closed by
 itself, or that no worker has started, is read from history, which needs no worker.
@@ -7,7 +7,7 @@ itself, or that no worker has started, is read from history, which needs no work
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -76,14 +76,6 @@ class SharedRun:
         return EventInput.model_validate(found) if found else None
 
 
-class InSharedRun(NamedTuple):
-    """An event in the shared run that has it."""
-
-    run: SharedRun
-    event: EventInput
-    state: EventState
-
-
 async def start_shared_run(client: Client, task_queue: str, workflow_id: str, run: SharedRunInput) -> str | None:
     """Start a shared run, and return its run id; None if a run with this id exists. Raises Temporal's `RPCError`."""
     with suppress(WorkflowAlreadyStartedError):
@@ -123,14 +115,6 @@ async def listed_runs(client: Client, task_queue: str, tenant: str, event_id: st
     query = f"{temporal_names.EVENTS} = {quoted(event_id)} AND {is_ours} AND {with_tenant(tenant)}"
     found = [await find_shared_run(client, listed.id) async for listed in client.list_workflows(query)]
     return [run for run in found if run is not None and run.event(tenant, event_id)]
-
-
-async def read_in(run: SharedRun, tenant: str, event_id: str) -> InSharedRun | None:
-    """Return an event as the run has it; None if the run lacks it, or it continues in a run of its own."""
-    if (event := run.event(tenant, event_id)) is None:
-        return None
-    state = await state_of(run, event)
-    return InSharedRun(run, event, state) if state else None
 
 
 async def state_of(run: SharedRun, event: EventInput) -> EventState | None:

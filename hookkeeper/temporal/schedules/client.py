@@ -1,15 +1,17 @@
-"""The client of schedules: create, read, change, fire. They are stored in Temporal only.
+"""The schedules: rows of the registry, which Temporal executes. It is asked for times and results only.
 
-Raises the errors of `hookkeeper.temporal.server.error_translation`, and `BadTimes`.
+A change is written to the row, and then to Temporal. If Temporal is away, or has lost a schedule, the repair makes up
+for it (`hookkeeper.temporal.events.run_repair`). Raises the errors of `hookkeeper.registry.schedules` and
+`hookkeeper.temporal.server.error_translation`, and `BadTimes`.
 """
 
-import math
+import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 
-from cachetools import TTLCache
+import structlog
 from temporalio.api.enums.v1 import ScheduleOverlapPolicy as OverlapPolicyEnum
 from temporalio.api.schedule.v1 import SchedulePatch, ScheduleState, TriggerImmediatelyRequest
 from temporalio.api.workflowservice.v1 import (
@@ -18,40 +20,51 @@ from temporalio.api.workflowservice.v1 import (
     PatchScheduleRequest,
     UpdateScheduleRequest,
 )
-from temporalio.client import Client, ScheduleBackfill, ScheduleHandle
+from temporalio.client import Client, ScheduleBackfill, ScheduleDescription, ScheduleHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from hookkeeper import ids, metrics, temporal_names
-from hookkeeper.limits import TenantLimit
-from hookkeeper.messages.schedule import OverlapPolicy, SchedulePlan
+from hookkeeper import ids
+from hookkeeper.crypto.keyring import CipherError
+from hookkeeper.messages.schedule import OverlapPolicy, ScheduleSettings
+from hookkeeper.registry.audit import AuditEntry
+from hookkeeper.registry.schedules import Change, Schedule, UnknownSchedule
+from hookkeeper.registry.store import Store
+from hookkeeper.registry.tenants import TenantDeleted
 from hookkeeper.temporal.schedules.conversion import (
-    ScheduleSettings,
     ScheduleSnapshot,
     firings_of,
     overlap_policy,
     schedule_of,
     search_attributes,
+    settings_of,
     snapshot_of,
     timestamp,
 )
-from hookkeeper.temporal.server import visibility
+from hookkeeper.temporal.server import installation
 from hookkeeper.temporal.server.error_translation import (
     Conflict,
-    TooManySchedules,
-    UnknownSchedule,
+    GatewayError,
+    RequestTooLarge,
+    Unavailable,
     not_found_suppressed,
     translated_errors,
 )
+from hookkeeper.temporal.server.visibility import read_all
 
 RESOLUTION = timedelta(microseconds=1)
-LIST_DELAY = 60.0
-"""Seconds until Temporal's list has a new schedule, with a large margin."""
 BAD_TIMES_PREFIX = "Invalid schedule spec: "
 """Begins Temporal's message about the times of a schedule."""
-PAGE_SIZE = 50
-"""Schedules per page when all schedules of a key are read."""
-Change = Callable[[ScheduleSnapshot], ScheduleSettings]
-"""Returns the new settings of a schedule."""
+READ_TIMEOUT = 2.0
+"""Seconds after which schedules are shown without their times."""
+MAX_CHANGES = 5
+"""Changes of one schedule in Temporal, after which it is left to the next repair."""
+UNREADABLE = (CipherError, ValueError, TypeError, LookupError, RuntimeError)
+"""Errors of an input that was written with Temporal's tools, or is encrypted with a key that was removed."""
+PER_PAGE = 500
+"""Schedules that a repair reads at once."""
+ALL = f"ScheduleId STARTS_WITH '{ids.SCHEDULE_PREFIX}'"
+"""In a namespace that is new, search attributes cannot be asked for."""
+log = structlog.get_logger("hookkeeper.schedules")
 
 
 class BadTimes(Exception):
@@ -59,128 +72,65 @@ class BadTimes(Exception):
 
 
 class Schedules:
-    """All schedules. One for the process."""
+    """All schedules."""
 
-    def __init__(self, client: Client, task_queue: str) -> None:
+    def __init__(self, client: Client, task_queue: str, store: Store) -> None:
         self._client = client
         self._task_queue = task_queue
-        self._creating = TenantLimit(per_tenant=1)
-        self._created: TTLCache[str, bool] = TTLCache(maxsize=math.inf, ttl=LIST_DELAY)
-        """The ids of new schedules, which Temporal's list may lack."""
+        self._store = store
+        self._rows = store.schedules
 
-    async def create(self, plan: SchedulePlan, paused: bool, note: str, at_most: int) -> ScheduleSnapshot:
-        """Make a schedule; raise `Conflict` if the tenant has one with this id, and `TooManySchedules`.
+    # With or without Temporal
 
-        One at a time per tenant: two at once could both pass the check of the limit.
-        """
-        async with self._creating.slot(plan.tenant), _translated_errors():
-            await self._check_limit(plan, at_most)
-            state = ScheduleState(paused=paused, notes=note)
-            request = CreateScheduleRequest(
-                namespace=self._client.namespace,
-                schedule_id=ids.schedule_id(plan.tenant, plan.id),
-                schedule=await schedule_of(self._client, plan, self._task_queue, state),
-                search_attributes=search_attributes(plan),
-                identity=self._client.identity,
-                request_id=uuid.uuid4().hex,
-            )
-            try:
-                await self._client.workflow_service.create_schedule(request, retry=True)
-            except RPCError as error:
-                if error.status != RPCStatusCode.ALREADY_EXISTS:
-                    raise
-                raise Conflict(f"there is a schedule with id {plan.id} for tenant {plan.tenant}") from None
-            self._created[request.schedule_id] = True
-            return await snapshot_of(self._client, await self._handle(plan.tenant, plan.id).describe())
+    async def create(self, settings: ScheduleSettings, at_most: int, entry: AuditEntry) -> ScheduleSnapshot:
+        """Make a schedule. Raises ScheduleExists and TooManySchedules."""
+        row = await self._rows.add(settings, at_most, entry)
+        is_there = await self._apply_or_undo(row, lambda _: None)
+        (described,) = await self._describe([row]) if is_there else [None]
+        return snapshot_of(row, described)
 
-    async def _check_limit(self, plan: SchedulePlan, at_most: int) -> None:
-        """Raise `TooManySchedules` if the tenant has `at_most`."""
-        existing = await self._existing(plan.tenant, at_most)
-        if len(existing) >= at_most and ids.schedule_id(plan.tenant, plan.id) not in existing:
-            metrics.count_limit("schedules")
-            raise TooManySchedules(f"tenant {plan.tenant} has {at_most} schedules, which is the maximum")
+    async def change(self, tenant: str, schedule: str, change: Change, entry: AuditEntry | None) -> None:
+        """Change a schedule, unless it is already as it should be. Raises UnknownSchedule, and what `change` raises."""
+        before = (await self._rows.get(tenant, schedule)).settings
+        if row := await self._rows.change(tenant, schedule, change, entry):
+            await self._apply_or_undo(row, lambda _: before)
 
-    async def count(self, tenant: str, at_most: int) -> int:
-        """Return how many schedules a tenant has, up to one more than `at_most`."""
-        async with _translated_errors():
-            return len(await self._existing(tenant, at_most))
-
-    async def _existing(self, tenant: str, at_most: int) -> set[str]:
-        found = await self._client.list_schedules(_tenant_query(tenant), page_size=at_most + 1)
-        await found.fetch_next_page()
-        listed = {schedule.id for schedule in found.current_page or ()}
-        return listed | {id_ for id_ in self._created if ids.schedule_of(id_)[0] == tenant}
-
-    async def made_by(self, key_id: str, tenant: str | None) -> list[ScheduleSnapshot]:
-        """Return the schedules that a key made, of its tenant; None is all tenants."""
-        found: list[ScheduleSnapshot] = []
-        cursor: str | None = None
-        while True:
-            page, cursor = await self.page(tenant, PAGE_SIZE, cursor)
-            found += [schedule for schedule in page if schedule.plan.key_id == key_id]
-            if cursor is None:
-                return found
+    async def delete(self, tenant: str, schedule: str, entry: AuditEntry | None = None) -> None:
+        """Delete a schedule. The events that it made are kept."""
+        await self.change(tenant, schedule, lambda _: None, entry)
 
     async def read(self, tenant: str, schedule: str) -> ScheduleSnapshot:
         """Return a schedule with its latest firings."""
-        async with _translated_errors():
-            described = await self._handle(tenant, schedule).describe()
-            return await snapshot_of(self._client, described, await firings_of(self._client, described))
+        row = await self._rows.get(tenant, schedule)
+        (described,) = await self._describe([row])
+        with suppress(Unavailable):
+            async with _translated_errors():
+                return snapshot_of(row, described, await firings_of(self._client, described) if described else ())
+        return snapshot_of(row, None)
 
     async def page(
         self, tenant: str | None, limit: int, cursor: str | None
     ) -> tuple[list[ScheduleSnapshot], str | None]:
-        """Return one page, the newest first, and the cursor of the next; None is all tenants. Raises `BadCursor`.
-
-        Each schedule is described: Temporal's list lags behind, and lacks the plan.
+        """Return one page, the newest first, and the cursor of the next; None is all tenants. Raises
+        BadRegistryCursor.
         """
-        query = _tenant_query(tenant)
-        async with _translated_errors():
-            token = visibility.decode_cursor(query, cursor)
-            found = await self._client.list_schedules(query, page_size=limit, next_page_token=token)
-            await found.fetch_next_page()
-            schedule_ids = [schedule.id for schedule in found.current_page or ()]
-            schedules = await visibility.read_all(schedule_ids, self._snapshot_if_present)
-            next_cursor = visibility.encode_cursor(query, found.next_page_token)
-            return [schedule for schedule in schedules if schedule], next_cursor
+        rows, end = await self._rows.page(tenant, limit, cursor)
+        return [snapshot_of(*each) for each in zip(rows, await self._describe(rows), strict=True)], end
 
-    async def change(self, tenant: str, schedule: str, change: Change) -> bool:
-        """Change a schedule; False if it is already as it should be.
+    async def _describe(self, rows: Sequence[Schedule]) -> list[ScheduleDescription | None]:
+        """Return Temporal's descriptions; None of what it does not have, and of all if it does not answer."""
 
-        Temporal silently drops a change if the schedule was changed since it was read. So the result is read back, and
-        the change is made again if necessary.
-        """
-        async with _translated_errors():
-            while True:
-                described = await self._handle(tenant, schedule).describe()
-                known = await snapshot_of(self._client, described)
-                settings = change(known)
-                if known.settings == settings:
-                    return False
-                state = ScheduleState(paused=settings.paused, notes=settings.note)
-                request = UpdateScheduleRequest(
-                    namespace=self._client.namespace,
-                    schedule_id=described.id,
-                    schedule=await schedule_of(self._client, settings.plan, self._task_queue, state),
-                    search_attributes=search_attributes(settings.plan),
-                    conflict_token=described.raw_description.conflict_token,
-                    identity=self._client.identity,
-                    request_id=uuid.uuid4().hex,
-                )
-                await self._client.workflow_service.update_schedule(request, retry=True)
-                changed = await snapshot_of(self._client, await self._handle(tenant, schedule).describe())
-                if changed.settings == settings:
-                    return True
+        async def describe(row: Schedule) -> ScheduleDescription | None:
+            described = await self._find(row.tenant, row.id)
+            return described if described and self._is_own(described) else None
 
-    async def pause(self, tenant: str, schedule: str, note: str) -> None:
-        """Stop firing until the schedule is resumed. The note is shown with it."""
-        async with _translated_errors():
-            await self._handle(tenant, schedule).pause(note=note)
+        try:
+            async with _translated_errors(), asyncio.timeout(READ_TIMEOUT):
+                return await read_all(rows, describe)
+        except GatewayError:
+            return [None] * len(rows)
 
-    async def resume(self, tenant: str, schedule: str, note: str) -> None:
-        """Fire again, from now on."""
-        async with _translated_errors():
-            await self._handle(tenant, schedule).unpause(note=note)
+    # With Temporal
 
     async def trigger(self, tenant: str, schedule: str, when: datetime, overlap: OverlapPolicy) -> None:
         """Fire now for the time `when`, also while the schedule is paused. Once for each time: it is the request's id,
@@ -195,11 +145,13 @@ class Schedules:
             identity=self._client.identity,
             request_id=f"trigger-{ids.scheduled_event_id(schedule, when)}",
         )
+        await self._apply_known(tenant, schedule)
         async with _translated_errors():
             await self._client.workflow_service.patch_schedule(request, retry=True)
 
     async def times(self, tenant: str, schedule: str, since: datetime, until: datetime) -> list[datetime]:
         """Return the first thousand times from `since` on and before `until`."""
+        await self._apply_known(tenant, schedule)
         async with _translated_errors():
             request = ListScheduleMatchingTimesRequest(
                 namespace=self._client.namespace,
@@ -218,39 +170,163 @@ class Schedules:
             period = ScheduleBackfill(start_at=since, end_at=until - RESOLUTION, overlap=overlap_policy(overlap))
             await self._handle(tenant, schedule).backfill(period)
 
-    async def delete(self, tenant: str, schedule: str) -> None:
-        """Delete a schedule. The events that it made are kept."""
-        async with _translated_errors():
-            await self._handle(tenant, schedule).delete()
-            self._created.pop(ids.schedule_id(tenant, schedule), None)
+    async def _apply_known(self, tenant: str, schedule: str) -> None:
+        """Let Temporal have the schedule as it is. Raises UnknownSchedule."""
+        await self._rows.get(tenant, schedule)
+        await self.apply(tenant, schedule)
 
-    async def _snapshot_if_present(self, schedule_id: str) -> ScheduleSnapshot | None:
-        """Return a schedule; None if it is deleted meanwhile, or that of another installation in the namespace."""
+    # What Temporal has
+
+    async def apply(self, tenant: str, schedule: str) -> bool:
+        """Let Temporal have what the row says; return whether it had something else.
+
+        Temporal silently drops a change if the schedule was changed since it was read. So the result is read again, and
+        so is the row. Raises Conflict if another installation in the namespace has such a schedule.
+        """
+        has_changed = False
+        async with _translated_errors():
+            for _ in range(MAX_CHANGES):
+                described = await self._find(tenant, schedule)
+                row = await self._rows.find(tenant, schedule)
+                settings = row.settings if row else None
+                if described and not self._is_own(described):
+                    if settings:
+                        raise Conflict("another installation in the namespace has a schedule of this tenant and id")
+                    described = None
+                if await self._has(described, settings):
+                    if row:
+                        await self._rows.note_executed(row)
+                    return has_changed
+                await self._put(ids.schedule_id(tenant, schedule), settings, described)
+                has_changed = True
+        raise Unavailable("Temporal has the schedule otherwise after each change")
+
+    async def _has(self, described: ScheduleDescription | None, settings: ScheduleSettings | None) -> bool:
+        """Return whether Temporal has these settings."""
+        if described is None:
+            return settings is None
+        try:
+            return await settings_of(self._client, described) == settings
+        except UNREADABLE:
+            return False
+
+    async def repair(self, *, compares: bool) -> None:
+        """Make again what Temporal has lost, apply changes that it has missed, and take over what has no row: it was
+        made before the registry was restored.
+
+        `compares`: also what Temporal's list does not show. Raises WrongRegistry, Unavailable, RegistryUnavailable and
+        Temporal's `RPCError`.
+        """
+        await installation.check(self._client, self._task_queue, self._store.rows)
+        found = await self._client.list_schedules(ALL, page_size=PER_PAGE)
+        shown = [each async for each in found if ids.is_schedule(each.id)]
+        listed = {each.id: each.schedule.state.paused if each.schedule else None for each in shown}
+        after = ("", "")
+        while states := await self._rows.states(after, PER_PAGE):
+            for state in states:
+                paused = listed.pop(ids.schedule_id(state.tenant, state.id), None)
+                if compares or paused != state.paused or not state.is_executed:
+                    await self._repair(state.tenant, state.id)
+            after = states[-1].tenant, states[-1].id
+        for name in listed:
+            tenant, schedule = ids.schedule_of(name)
+            if await self._rows.find(tenant, schedule):
+                await self._repair(tenant, schedule)
+            else:
+                await self._take_over(tenant, schedule)
+
+    async def _repair(self, tenant: str, schedule: str) -> None:
+        try:
+            if await self.apply(tenant, schedule):
+                log.info("schedule repaired", tenant=tenant, schedule=schedule)
+        except (BadTimes, Conflict, RequestTooLarge, CipherError) as error:
+            log.warning("schedule not repaired", tenant=tenant, schedule=schedule, error=str(error))
+
+    async def _take_over(self, tenant: str, schedule: str) -> None:
+        """Add the row of a schedule that Temporal has, unless its tenant was deleted."""
+        async with _translated_errors():
+            described = await self._find(tenant, schedule)
+            if described is None or not self._is_own(described):
+                return
+            try:
+                await self._store.tenants.note(tenant)
+                settings = await settings_of(self._client, described)
+                await self._rows.take_over(settings, described.info.created_at)
+            except TenantDeleted:
+                await self._put(described.id, None, described)
+            except UNREADABLE as error:
+                log.warning("schedule not taken over", tenant=tenant, schedule=schedule, error=str(error))
+
+    async def _apply_or_undo(self, row: Schedule, undo: Change) -> bool:
+        """Let Temporal have what the row says; return whether it answers. If it refuses that, change the row back."""
+        try:
+            await self.apply(row.tenant, row.id)
+            return True
+        except Unavailable as error:
+            log.warning("a schedule waits for Temporal", tenant=row.tenant, schedule=row.id, error=str(error))
+            return False
+        except (BadTimes, GatewayError, RPCError):
+            with suppress(UnknownSchedule):
+                await self._rows.change(row.tenant, row.id, undo, None)
+            raise
+
+    async def _put(self, name: str, settings: ScheduleSettings | None, described: ScheduleDescription | None) -> None:
+        """Create, change or delete Temporal's schedule."""
+        if settings is None:
+            with not_found_suppressed():
+                await self._client.get_schedule_handle(name).delete()
+            return
+        state = ScheduleState(paused=settings.paused, notes=settings.note)
+        plan, attributes = settings.plan, search_attributes(settings.plan)
+        schedule = await schedule_of(self._client, plan, self._task_queue, state)
+        namespace, identity, request_id = self._client.namespace, self._client.identity, uuid.uuid4().hex
+        if described:
+            update = UpdateScheduleRequest(
+                namespace=namespace,
+                schedule_id=name,
+                schedule=schedule,
+                search_attributes=attributes,
+                conflict_token=described.raw_description.conflict_token,
+                identity=identity,
+                request_id=request_id,
+            )
+            await self._client.workflow_service.update_schedule(update, retry=True)
+            return
+        create = CreateScheduleRequest(
+            namespace=namespace,
+            schedule_id=name,
+            schedule=schedule,
+            search_attributes=attributes,
+            identity=identity,
+            request_id=request_id,
+        )
+        try:
+            await self._client.workflow_service.create_schedule(create, retry=True)
+        except RPCError as error:
+            if error.status != RPCStatusCode.ALREADY_EXISTS:  # another process has applied it
+                raise
+
+    async def _find(self, tenant: str, schedule: str) -> ScheduleDescription | None:
         with not_found_suppressed():
-            described = await self._client.get_schedule_handle(schedule_id).describe()
-            queue = described.raw_description.schedule.action.start_workflow.task_queue.name
-            return await snapshot_of(self._client, described) if queue == self._task_queue else None
+            return await self._handle(tenant, schedule).describe()
         return None
+
+    def _is_own(self, described: ScheduleDescription) -> bool:
+        """Return whether a schedule is not one of another installation in the namespace."""
+        action = described.raw_description.schedule.action
+        return action.start_workflow.task_queue.name == self._task_queue
 
     def _handle(self, tenant: str, schedule: str) -> ScheduleHandle:
         return self._client.get_schedule_handle(ids.schedule_id(tenant, schedule))
 
 
-def _tenant_query(tenant: str | None) -> str:
-    """Write the query for the schedules of a tenant, or of all."""
-    tenant_is = f"= '{tenant}'" if tenant else "IS NOT NULL"
-    return f"ScheduleId STARTS_WITH '{ids.SCHEDULE_PREFIX}' AND {temporal_names.TENANT} {tenant_is}"
-
-
 @asynccontextmanager
 async def _translated_errors() -> AsyncIterator[None]:
     """Translate Temporal's errors, as `translated_errors` does, to those of schedules."""
-    async with translated_errors():
+    async with translated_errors(not_found=Unavailable):
         try:
             yield
         except RPCError as error:
-            if error.status == RPCStatusCode.NOT_FOUND:
-                raise UnknownSchedule("no such schedule") from error
             if error.status == RPCStatusCode.INVALID_ARGUMENT and error.message.startswith(BAD_TIMES_PREFIX):
                 raise BadTimes(error.message.removeprefix(BAD_TIMES_PREFIX)) from error
             raise

@@ -1,6 +1,6 @@
-"""Convert schedules: a plan to Temporal's schedule, and Temporal's description to a plan with its latest firings.
+"""Convert schedules: a plan to Temporal's schedule, and Temporal's description to times and firings.
 
-Temporal rewrites cron expressions, so a plan is read back from the input of the workflow that the schedule starts. A
+Temporal rewrites cron expressions, so a plan is compared with the input of the workflow that the schedule starts. A
 schedule's memo would be more direct, but cannot be changed (server 1.32). The event's data is a payload, and encrypted
 if payloads are.
 """
@@ -8,7 +8,7 @@ if payloads are.
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -40,7 +40,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids, temporal_names
-from hookkeeper.messages.schedule import OverlapPolicy, SchedulePlan
+from hookkeeper.messages.schedule import OverlapPolicy, SchedulePlan, ScheduleSettings
+from hookkeeper.registry.schedules import Schedule as Row
 from hookkeeper.search_attributes import EVENT_TYPE_KEY, TENANT_KEY
 
 FiringStatus = Literal["running", "done", "refused", "cancelled"]
@@ -68,35 +69,23 @@ class FiringRun:
     run_id: str
 
 
-class ScheduleSettings(NamedTuple):
-    """What a caller can set of a schedule."""
-
-    plan: SchedulePlan
-    paused: bool
-    note: str
-
-
 @dataclass(frozen=True, slots=True)
 class ScheduleSnapshot:
-    """A schedule, as Temporal describes it."""
+    """A schedule, as its row says; None is what Temporal has not told."""
 
     plan: SchedulePlan
     paused: bool
     note: str
-    next: tuple[datetime, ...]
+    next: tuple[datetime, ...] | None
     """Its next times, ten at most."""
-    skipped: int
+    skipped: int | None
     """Times without an event because the previous one was still being delivered."""
-    missed: int
+    missed: int | None
     """Times without an event because Temporal was down for longer than the catch-up window."""
     created_at: datetime
     updated_at: datetime | None
-    firings: tuple[FiringRun, ...] = ()
+    firings: tuple[FiringRun, ...] | None = ()
     """The latest first, ten at most; empty unless requested."""
-
-    @property
-    def settings(self) -> ScheduleSettings:
-        return ScheduleSettings(self.plan, self.paused, self.note)
 
 
 # To Temporal
@@ -159,24 +148,30 @@ async def _action(client: Client, plan: SchedulePlan, task_queue: str) -> Schedu
 # From Temporal
 
 
-async def snapshot_of(
-    client: Client, described: ScheduleDescription, firings: tuple[FiringRun, ...] = ()
-) -> ScheduleSnapshot:
-    """Convert Temporal's description of a schedule."""
-    info, state = described.info, described.schedule.state
+async def settings_of(client: Client, described: ScheduleDescription) -> ScheduleSettings:
+    """Return what Temporal's schedule was made of."""
     payloads = described.raw_description.schedule.action.start_workflow.input.payloads
     (plan,) = await client.data_converter.decode(payloads, [SchedulePlan])
     assert isinstance(plan, SchedulePlan)
+    return ScheduleSettings(plan, described.schedule.state.paused, described.schedule.state.note or "")
+
+
+def snapshot_of(
+    row: Row, described: ScheduleDescription | None, firings: tuple[FiringRun, ...] = ()
+) -> ScheduleSnapshot:
+    """Return a schedule with what Temporal's description adds."""
+    assert row.plan is not None
+    info, raw = (described.info, described.raw_description.info) if described else (None, None)
     return ScheduleSnapshot(
-        plan=plan,
-        paused=state.paused,
-        note=state.note or "",
-        next=tuple(info.next_action_times),
-        skipped=info.num_actions_skipped_overlap + described.raw_description.info.buffer_dropped,
-        missed=info.num_actions_missed_catchup_window,
-        created_at=info.created_at,
-        updated_at=info.last_updated_at,
-        firings=firings,
+        plan=row.plan,
+        paused=row.paused,
+        note=row.note,
+        next=tuple(info.next_action_times) if info else None,
+        skipped=info.num_actions_skipped_overlap + raw.buffer_dropped if info and raw else None,
+        missed=info.num_actions_missed_catchup_window if info else None,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        firings=firings if info else None,
     )
 
 

@@ -6,10 +6,8 @@ GatewayError
 │   └── WrongRegistry         the namespace does not belong to this registry
 ├── RequestTooLarge    Temporal accepts no request of this size
 ├── UnknownEvent       the event has no run, or its retention is over
-├── UnknownSchedule    there is no such schedule
 ├── UnknownRecovery    there is no such recovery
-├── TooManySchedules   the tenant has as many schedules as it may have
-└── Conflict           another event, schedule or recovery has this id
+└── Conflict           another event or recovery has this id
 
 An error that none of these describes is a bug, and stays an `RPCError`.
 """
@@ -91,25 +89,16 @@ class UnknownEvent(GatewayError):
     """The event has no run."""
 
 
-class UnknownSchedule(GatewayError):
-    """There is no such schedule."""
-
-
-class TooManySchedules(GatewayError):
-    """The tenant has as many schedules as it may have."""
-
-
 class UnknownRecovery(GatewayError):
     """There is no such recovery."""
 
 
 class Conflict(GatewayError):
-    """The id belongs to another event or schedule, or a recovery of the same deliveries is running."""
+    """The id belongs to another event, or a recovery of the same deliveries is running."""
 
 
 NOT_FOUND_MESSAGES: dict[type[GatewayError], str] = {
     UnknownEvent: "no such event",
-    UnknownSchedule: "no such schedule",
     UnknownRecovery: "no such recovery",
     Unavailable: "Temporal found nothing by this name: its namespace may not exist",
 }

@@ -23,7 +23,7 @@ from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids, temporal_names
-from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.database import RegistryUnavailable, RegistryUnprepared
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.temporal.server.connection import MAX_PAUSE, while_away
 from hookkeeper.temporal.server.error_translation import TemporalIsNew, WrongRegistry
@@ -51,14 +51,14 @@ async def read(client: Client, task_queue: str) -> str | None:
     return owner
 
 
-async def join(client: Client, task_queue: str, rows: EventRows, *, replace: bool = False) -> bool:
-    """Let the namespace belong to the registry with these rows, unless it belongs to one; return False if that has no
-    id. `replace`: in place of that one.
+async def join(client: Client, task_queue: str, rows: EventRows, *, replace: bool = False) -> None:
+    """Let the namespace belong to the registry with these rows, unless it belongs to one. `replace`: in place of that
+    one.
 
     The id is not encrypted: it has to be readable whatever the keys are. Raises `RPCError` and RegistryUnavailable.
     """
     if (here := await rows.installation()) is None:
-        return False
+        raise RegistryUnprepared("the registry has no tables yet: run `hookkeeper migrate`")
     conflict = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
     if replace:
         conflict = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
@@ -79,7 +79,6 @@ async def join(client: Client, task_queue: str, rows: EventRows, *, replace: boo
         )
     )
     await rows.keep_namespace(client.namespace)
-    return True
 
 
 async def check(client: Client, task_queue: str, rows: EventRows) -> None:

@@ -26,7 +26,7 @@ def test_a_release_is_imported_from_its_revision_also_in_the_folder_of_another()
 
 
 def test_an_unknown_revision_is_named() -> None:
-    with pytest.raises(Failed, match=r"nowhere.*--from"), installed("nowhere"):
+    with pytest.raises(Failed, match=r"nowhere.*name a revision of git"), installed("nowhere"):
         pass
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from cases import each
 from hookkeeper.messages.event import Acknowledgement, Attempt, Delivery, DeliveryStatus
-from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
+from reports import reported
 
 NOW = datetime(2026, 1, 10, 12, 34, 56, tzinfo=UTC)
 KNOWN = Acknowledgement(at=NOW, by="ada", note="the receiver moves")
@@ -27,13 +28,12 @@ def report(second: int, *deliveries: Step, event_id: str = "evt_1", parts: int =
         for n, (status, attempts) in enumerate(deliveries)
     )
     needs_attention = any(status in ("failed", "retrying", "held") for status, _ in deliveries)
-    progress = EventProgress("delivering", needs_attention, None, "run", "abc")
-    return RunReport("acme", event_id, "order.paid", NOW, at, progress, made, parts=parts)
+    return reported("acme", event_id, NOW, at, made, needs_attention=needs_attention, parts=parts)
 
 
 async def shown(store: Store, **search: Any) -> dict[str, Acknowledgement | None]:
     rows, _ = await store.index.events(Search(tenant="acme", **search), 10, None)
-    return {row.id: row.acknowledged for row in rows}
+    return {row.id: Acknowledgement.of(row.acknowledged) for row in rows}
 
 
 @each("parts", [1, 2])

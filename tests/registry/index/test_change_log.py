@@ -31,12 +31,12 @@ async def test_a_change_is_what_differs_visibly(index: WrittenIndex) -> None:
     await index.write(HISTORY)  # again, as when a record is repeated
     changes = await all_changes(index)
     assert [(change.is_new, change.deliveries) for change in changes] == [(True, ("wh_1",)), *[(False, ("wh_1",))] * 3]
-    (event,) = await index.changed_events(changes[-1:])
+    ((_, event),) = await index.changed_events(changes[-1:])
     assert (event.status, event.deliveries[0].status, event.deliveries[0].attempts) == ("succeeded", "succeeded", 3)
 
 
 async def test_changes_of_a_write_have_positions_across_tenants(index: WrittenIndex) -> None:
-    await index.write([report(1, tenant=tenant, event_id=id_) for tenant, id_ in (("b", "1"), ("a", "2"), ("b", "3"))])
+    await index.write([report(1, tenant=tenant, id=id_) for tenant, id_ in (("b", "1"), ("a", "2"), ("b", "3"))])
     changes = await all_changes(index)
     assert [(change.key.tenant, change.position) for change in changes] == [
         ("a", Position(1, 0)),
@@ -50,7 +50,7 @@ async def test_changes_of_a_write_have_positions_across_tenants(index: WrittenIn
 
 async def test_a_read_says_how_far_it_has_come(index: WrittenIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(5):
-        await index.write([report(1, event_id=f"e{n}")])
+        await index.write([report(1, id=f"e{n}")])
     monkeypatch.setattr(change_log, "ROWS_PER_READ", 2)
     end, found, after = (await index.change_log()).end, [], START
     while after < end:
@@ -60,7 +60,7 @@ async def test_a_read_says_how_far_it_has_come(index: WrittenIndex, monkeypatch:
 
 
 async def test_writers_at_the_same_time_are_in_one_order(index: WrittenIndex) -> None:
-    await asyncio.gather(*(index.write([report(1, event_id=f"e{n}")]) for n in range(10)))
+    await asyncio.gather(*(index.write([report(1, id=f"e{n}")]) for n in range(10)))
     changes = await all_changes(index)
     assert [change.position.write for change in changes] == [*range(1, 11)]
     assert {change.key.event_id for change in changes} == {f"e{n}" for n in range(10)}
@@ -70,14 +70,14 @@ async def test_old_writes_are_forgotten(index: WrittenIndex, monkeypatch: pytest
     assert await index.change_log() == (START, START)
     monkeypatch.setattr(change_log, "KEPT_WRITES", 3)
     for n in range(5):
-        await index.write([report(1, event_id=f"e{n}")])
+        await index.write([report(1, id=f"e{n}")])
     assert await index.change_log() == (Position(2, END), Position(5, END))
     assert [change.key.event_id for change in await all_changes(index)] == ["e2", "e3", "e4"]
 
 
 async def test_an_erased_event_is_not_shown(index: WrittenIndex) -> None:
-    await index.write([report(1, delivery("retrying", attempt(1, "timeout"))), report(1, event_id="evt_2")])
+    await index.write([report(1, delivery("retrying", attempt(1, "timeout"))), report(1, id="evt_2")])
     await index.erase("acme", "evt_1")
-    assert [event.id for event in await index.changed_events(await all_changes(index))] == ["evt_2"]
-    await index.write([report(3, accepted_at=ACCEPTED + timedelta(days=1), event_id="evt_3")])
-    assert [event.id for event in await index.changed_events(await all_changes(index))] == ["evt_2", "evt_3"]
+    assert [event.id for _, event in await index.changed_events(await all_changes(index))] == ["evt_2"]
+    await index.write([report(3, accepted_at=ACCEPTED + timedelta(days=1), id="evt_3")])
+    assert [event.id for _, event in await index.changed_events(await all_changes(index))] == ["evt_2", "evt_3"]

@@ -9,11 +9,12 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
-from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index import counter_rows
 from hookkeeper.registry.index.rollup import OTHERS
 from hookkeeper.registry.index.statistics import Measures, StatisticsQuery
 from hookkeeper.registry.index.tables import rollups
+from reports import reported
 from written_index import WrittenIndex
 
 NOW = datetime(2026, 1, 10, 12, 34, 56, tzinfo=UTC)
@@ -36,9 +37,8 @@ def report(
         for n in range(len(states))
     )
     deliveries = [Delivery(id=webhook, webhook_id=webhook, status=states[-1], attempts=attempts)] if states else []
-    progress = EventProgress("delivering", needs_attention=False, deliver_at=None, run_id="run", digest="abc")
     as_of = at + timedelta(seconds=len(states))
-    return RunReport(tenant, f"evt_{number}", event_type, at, as_of, progress, tuple(deliveries), finished_at=as_of)
+    return reported(tenant, f"evt_{number}", at, as_of, deliveries, type=event_type, finished_at=as_of)
 
 
 async def measured(index: WrittenIndex, by: str) -> dict[str, Measures]:

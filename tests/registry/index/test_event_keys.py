@@ -11,15 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from hookkeeper.content.search_terms import Key
 from hookkeeper.crypto.keyring import Keyring, new_key
 from hookkeeper.messages.event import Delivery
-from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
+from hookkeeper.messages.run_report import BEGINNING, RunReport
 from hookkeeper.registry.database import open_engine
 from hookkeeper.registry.index import search as searching
 from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.tables import event_keys, events
-from hookkeeper.registry.index.writing import Acceptance
 from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.schema import migrate
 from hookkeeper.registry.store import Store
+from reports import changed, reported
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 ORDER = Key("order_id", "4711")
@@ -29,14 +29,11 @@ OF_ORDER = Search(tenant="acme", keys=(ORDER,))
 
 def acceptance(
     event_id: str, *keys: Key, tenant: str = "acme", second: int = 0, type_: str = "order.paid"
-) -> Acceptance:
-    progress = EventProgress(
-        status="succeeded", needs_attention=False, deliver_at=None, run_id="r", digest=f"digest of {event_id}"
-    )
+) -> RunReport:
     accepted_at = NOW + timedelta(seconds=second)
     deliveries = (Delivery(id="wh_1", webhook_id="wh_1", status="succeeded"),)
-    report = RunReport(tenant, event_id, type_, accepted_at, BEGINNING, progress, deliveries, finished_at=accepted_at)
-    return Acceptance(report, keys=keys)
+    ended = {"status": "succeeded", "finished_at": accepted_at}
+    return reported(tenant, event_id, accepted_at, BEGINNING, deliveries, type=type_, keys=keys, **ended)
 
 
 async def found(store: Store, search: Search) -> list[str]:
@@ -87,9 +84,7 @@ async def test_keys_are_added_once_and_only_for_the_event_that_has_the_id(store:
     await store.rows.accept([first])
     await store.rows.accept([acceptance("e", CUSTOMER, second=1)])
     other = acceptance("e", CUSTOMER, second=1)
-    await store.rows.write(
-        [first.report], [first, other._replace(report=other.report._replace(accepted_at=NOW + timedelta(1)))]
-    )
+    await store.rows.write([first, changed(other, accepted_at=NOW + timedelta(1))])
     assert await count_rows(engine) == 1
     assert await found(store, Search(tenant="acme", keys=(CUSTOMER,))) == []
 
@@ -105,7 +100,7 @@ async def test_keys_are_removed_with_their_events(store: Store, engine: AsyncEng
 async def test_a_change_of_an_event_keeps_its_keys(store: Store, engine: AsyncEngine) -> None:
     new = acceptance("e", ORDER)
     await store.rows.accept([new])
-    await store.rows.write([new.report._replace(as_of=NOW + timedelta(minutes=1))])
+    await store.rows.write([changed(new, as_of=NOW + timedelta(minutes=1))])
     async with engine.begin() as connection:
         await connection.execute(update(events).values(run_id="other"))
     assert await found(store, OF_ORDER) == ["e"]

@@ -7,11 +7,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
-from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import Database
-from hookkeeper.registry.index.merge import Delay, EventKey, IndexChanges, merge
+from hookkeeper.registry.index.merge import Delay, IndexChanges, merge
 from hookkeeper.registry.index.state import _oldest_pending
 from hookkeeper.registry.models import Webhook
+from reports import changed, reported
 from written_index import WrittenIndex
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -23,9 +24,8 @@ def report(
 ) -> RunReport:
     """Return the report of an event that was accepted, and is due, so long ago."""
     deliver_at = None if due is None else NOW - due
-    progress = EventProgress(event, needs_attention=False, deliver_at=deliver_at, run_id="run", digest="abc")
     deliveries = tuple(Delivery(id=f"wh_{n}", webhook_id=f"wh_{n}", status=status) for n, status in enumerate(statuses))
-    return RunReport("acme", name, "order.paid", NOW - age, NOW - age, progress, deliveries)
+    return reported("acme", name, NOW - age, NOW - age, deliveries, status=event, deliver_at=deliver_at)
 
 
 def without_attempt(name: str, age: timedelta, **fields: Any) -> RunReport:
@@ -63,7 +63,7 @@ async def test_a_delivery_that_was_released_is_due_since_then(engine: AsyncEngin
     index = WrittenIndex(engine)
     released = NOW - 0.5 * MINUTE
     await index.write([report("held", 300 * MINUTE, "held"), report("waits", MINUTE, "pending")])
-    await index.write([report("held", 300 * MINUTE, "pending")._replace(as_of=released)])
+    await index.write([changed(report("held", 300 * MINUTE, "pending"), as_of=released)])
     assert (await index.state(NOW)).oldest_pending == 60.0
 
 
@@ -92,7 +92,6 @@ async def test_it_is_read_with_indexes(engine: AsyncEngine) -> None:
 # Delays
 
 ACCEPTED = NOW - timedelta(hours=1)
-KEY = EventKey(ACCEPTED, "acme", "evt_1")
 
 
 def attempt(number: int, seconds: float) -> Attempt:
@@ -100,9 +99,8 @@ def attempt(number: int, seconds: float) -> Attempt:
 
 
 def of_event(seconds: float, delivery: Delivery, deliver_at: datetime | None = None) -> RunReport:
-    progress = EventProgress("delivering", needs_attention=False, deliver_at=deliver_at, run_id="run", digest="abc")
     as_of = ACCEPTED + timedelta(seconds=seconds)
-    return RunReport("acme", "evt_1", "order.paid", ACCEPTED, as_of, progress, (delivery,), finished_at=None)
+    return reported("acme", "evt_1", ACCEPTED, as_of, (delivery,), deliver_at=deliver_at)
 
 
 def delays(changes: IndexChanges) -> tuple[list[Delay], list[Delay]]:

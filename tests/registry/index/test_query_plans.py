@@ -10,30 +10,34 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Delivery
-from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.run_report import RunReport
+from hookkeeper.registry.compiled import Compiled, Query
 from hookkeeper.registry.database import Database, open_engine
 from hookkeeper.registry.index import lines
 from hookkeeper.registry.index import statements as written
 from hookkeeper.registry.index.counter_rows import NUMBERS, PRESENT
 from hookkeeper.registry.index.event_inputs import EventInputs
-from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.search import Search, find_events, status_codes
 from hookkeeper.registry.store import Store
+from reports import reported
 from written_index import WrittenIndex
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 TENANTS = ("acme", "beta", "gamma")
-DIRECT = [
-    (written.SELECT_EVENTS, (json.dumps([("e1", "acme")]),)),
-    (written.SELECT_DELIVERIES, (json.dumps([(1, "acme", "e1", "wh_1")]),)),
-    (lines.TAILS, (json.dumps([("wh_1", "k")]),)),
-    (lines.LEAVE, ("wh_1", "k", 1)),
-    (lines.PASS_FAILED, ("wh_1",)),
-    (lines.NEXT, (json.dumps([("wh_1", "k", 1)]),)),
-    (written.MOVE, (None, "", "shared-1", json.dumps([("acme", "e1")]))),
-    *((text, ("acme", "e1")) for text in written.REMOVE),
-    (NUMBERS, (json.dumps([(60, "acme", 0)]),)),
-    (PRESENT, (60, "acme", 0, json.dumps([("wh_1", "order.paid", "webhook")]))),
+DIRECT: list[tuple[Query, dict[str, Any]]] = [
+    (written.SELECT_EVENTS, {"rows": json.dumps([("acme", "e1")])}),
+    (written.SELECT_DELIVERIES, {"rows": json.dumps([(1, "acme", "e1", "wh_1")])}),
+    (lines.TAILS, {"rows": json.dumps([("wh_1", "k")])}),
+    (lines.LEAVE, {"webhook": "wh_1", "of_line": "k", "at_place": 1}),
+    (lines.PASS_FAILED, {"webhook": "wh_1"}),
+    (lines.NEXT, {"rows": json.dumps([("wh_1", "k", 1)])}),
+    (
+        written.MOVE,
+        {"to_run": None, "to_run_id": "", "from_run": "shared-1", "rows": json.dumps([("acme", "e1")])},
+    ),
+    *((query, {"tenant": "acme", "event": "e1"}) for query in written.REMOVE),
+    (NUMBERS, {"rows": json.dumps([(60, "acme", 0)])}),
+    (PRESENT, {"seconds": 60, "tenant": "acme", "at": 0, "rows": json.dumps([("wh_1", "order.paid", "webhook")])}),
 ]
 """The statements that writes execute with the driver."""
 LARGE = ("events", "deliveries", "rollups")
@@ -46,11 +50,9 @@ def report(number: int, *, days_ago: int = 0) -> RunReport:
     deliveries = tuple(
         Delivery(id=f"wh_{n}", webhook_id=f"wh_{n}", status="succeeded", attempts=(attempt,)) for n in range(2)
     )
-    progress = EventProgress(status="succeeded", needs_attention=False, deliver_at=None, run_id="r", digest="d")
-    tenant = TENANTS[number % len(TENANTS)]
-    return RunReport(
-        tenant, f"e{number}-{days_ago}", "order.paid", accepted_at, accepted_at, progress, deliveries
-    )._replace(finished_at=accepted_at)
+    tenant, event_id = TENANTS[number % len(TENANTS)], f"e{number}-{days_ago}"
+    ended = {"status": "succeeded", "finished_at": accepted_at}
+    return reported(tenant, event_id, accepted_at, accepted_at, deliveries, **ended)
 
 
 @contextmanager
@@ -93,19 +95,21 @@ async def test_no_write_of_the_index_reads_a_whole_table(sqlite_url: str) -> Non
         await index.write(old)
         await index.write([report(number) for number in range(10)])
         await index.write(old)  # again: the rows are there
-        keys = [EventKey(given.accepted_at, given.tenant, given.event_id) for given in old]
-        await index.compared_rows.with_ids([key.event_id for key in keys])
-        await index.compared_rows.silent(NOW, None, 10)
+        async with index.rows() as rows:
+            await rows.with_ids([given.event.id for given in old])
+            await rows.silent(NOW, None, 10)
         inputs = EventInputs(Database(engine))
-        await inputs.find(old[0].tenant, old[0].event_id)
+        await inputs.find(*old[0].event.name)
         await inputs.of_shared_run("shared-1")
         await inputs.overdue(NOW, 10)
         await inputs.count_overdue()
-        await inputs.note_run(keys, "run")
+        await inputs.note_run([given.event for given in old], "run")
         await index.runs_by_status.held_by_active(NOW)
-        await index.erase(old[0].tenant, old[0].event_id)
+        await index.erase(*old[0].event.name)
         await index.expire(NOW, timedelta(days=10))
-    statements += [(text["sqlite"], values) for text, values in DIRECT]
+    for query, values in DIRECT:
+        compiled = Compiled(query, engine.dialect)
+        statements.append((compiled.text, compiled.ordered(values)))
     assert await scanned(engine, statements) == []
     async with engine.connect() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM events")) == 10

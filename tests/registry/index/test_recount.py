@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from hookkeeper.cli.main import app
 from hookkeeper.messages.event import Attempt, Delivery
-from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index.rollup import ALL_TENANTS, COUNTERS
 from hookkeeper.registry.index.tables import rollups
 from hookkeeper.registry.retention_task import RetentionTask
+from reports import reported
 from written_index import WrittenIndex
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -28,9 +29,8 @@ def reports(tenant: str, age: timedelta, number: int) -> list[RunReport]:
     at = NOW - age
     attempt = Attempt(number=1, started_at=at, duration_ms=5, status_code=200)
     delivery = Delivery(id="wh_1", webhook_id="wh_1", status="succeeded", attempts=(attempt,))
-    progress = EventProgress(status="succeeded", needs_attention=False, deliver_at=None, run_id="r", digest="d")
-    given = RunReport(tenant, "", "order.paid", at, at, progress, (delivery,))._replace(finished_at=at)
-    return [given._replace(event_id=f"{tenant}-{age}-{n}") for n in range(number)]
+    ended = {"status": "succeeded", "finished_at": at}
+    return [reported(tenant, f"{tenant}-{age}-{n}", at, at, (delivery,), **ended) for n in range(number)]
 
 
 async def counters(engine: AsyncEngine, *, totals: bool) -> dict[Any, Counter[str]]:
@@ -102,7 +102,7 @@ async def test_the_command_mends_totals_and_says_how_many_were_wrong(
     engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOOKKEEPER_DATABASE_URL", database_url)
-    right = "0 rows of totals were wrong"
+    right = "Wrong rows: 0 of tenants, 0 of totals"
 
     def recount() -> tuple[int, str]:
         done = CliRunner().invoke(app, ["recount"])
@@ -111,5 +111,5 @@ async def test_the_command_mends_totals_and_says_how_many_were_wrong(
     assert await asyncio.to_thread(recount) == (0, right)
     await WrittenIndex(engine).write(reports("acme", timedelta(), 1))
     await forget_totals(engine)
-    wrong = "6 rows of totals were wrong"  # events and attempts, of a minute, an hour and a day
+    wrong = "Wrong rows: 0 of tenants, 6 of totals"  # events and attempts, of a minute, an hour and a day
     assert [await asyncio.to_thread(recount) for _ in range(2)] == [(0, wrong), (0, right)]

@@ -11,18 +11,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from structlog.testing import capture_logs
 
 from hookkeeper.messages.event import Attempt, Delivery
-from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.rows import EventKey
+from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry import database, retention_task
 from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import retention
 from hookkeeper.registry.index.leases import Term
-from hookkeeper.registry.index.merge import EventKey
 from hookkeeper.registry.index.tables import deliveries, events, rollups
 from hookkeeper.registry.models import Tenant
 from hookkeeper.registry.retention_task import RetentionTask, longest_in_force
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.tenants import TenantDeleted
+from reports import changed, reported
 from timeouts import WAIT_TIMEOUT
 from written_index import WrittenIndex
 
@@ -42,9 +43,8 @@ def report(
         id="", webhook_id="wh_1", status="retrying" if finished is None else "succeeded", attempts=(attempt,)
     )
     made = tuple(delivery.model_copy(update={"id": f"wh_{n}"}) for n in range(targets))
-    progress = EventProgress(status=status, needs_attention=False, deliver_at=None, run_id="r", digest="d")  # type: ignore[arg-type]
-    given = RunReport("acme", event_id, "order.paid", accepted_at, finished_at or accepted_at, progress, made)
-    return given._replace(finished_at=finished_at, **changes)
+    given = reported("acme", event_id, accepted_at, finished_at or accepted_at, made, status=status)
+    return changed(given, finished_at=finished_at, **changes)
 
 
 async def ids(engine: AsyncEngine, table: Table, column: str) -> list[str]:
@@ -104,7 +104,7 @@ async def test_very_many_rows_go_in_small_transactions(engine: AsyncEngine, monk
     is_open = [report(f"o-{n}", 20 * DAY - timedelta(minutes=n)) for n in range(0, 40, 3)]
     index = await write(engine, [*finished, *is_open])
     await index.expire(NOW, RETENTION)
-    assert await kept(engine) == sorted(given.event_id for given in is_open)
+    assert await kept(engine) == sorted(given.event.id for given in is_open)
 
 
 async def test_an_event_that_is_redelivered_meanwhile_stays(engine: AsyncEngine) -> None:

@@ -9,11 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.bulk_work import RunPosition
 from hookkeeper.messages.event import Attempt, Delivery
-from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index import runs_by_status
 from hookkeeper.registry.index.runs_by_status import Selection, held_by
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
+from reports import reported
 from written_index import WrittenIndex
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
@@ -36,9 +37,7 @@ def report(
         )
         for n, webhook in enumerate(webhooks or ("wh_1",))
     )
-    progress = EventProgress(status="delivering", needs_attention=True, deliver_at=None, run_id="r", digest="d")
-    given = RunReport("acme", event_id, "order.paid", accepted_at, accepted_at, progress, deliveries, part=part)
-    return given._replace(**changes)
+    return reported("acme", event_id, accepted_at, accepted_at, deliveries, part=part, needs_attention=True, **changes)
 
 
 async def index_of(engine: AsyncEngine, reports: Iterable[RunReport]) -> WrittenIndex:

@@ -12,13 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cases import each
 from hookkeeper.messages.event import NEED_ATTENTION, Attempt, Channel, Delivery, DeliveryStatus, event_status
-from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index import listing
 from hookkeeper.registry.index import search as searching
 from hookkeeper.registry.index.listing import WORST_FIRST
 from hookkeeper.registry.index.search import RETRYING_FOR_LONG, Search, needs_attention, status_codes
 from hookkeeper.registry.paging import BadRegistryCursor
 from hookkeeper.times import utc_now
+from reports import changed, reported
 from written_index import WrittenIndex
 
 BEGIN = datetime(2026, 1, 2, 23, 30, tzinfo=UTC)
@@ -66,20 +67,15 @@ def _report(random: Random, number: int, accepted_at: datetime) -> RunReport:
         for webhook, channel in random.sample(targets, random.randrange(len(targets)))
     )
     status = event_status(deliveries)
-    return RunReport(
-        tenant=tenant,
-        event_id=f"e-{number}",
+    return reported(
+        tenant,
+        f"e-{number}",
+        accepted_at,
+        accepted_at + timedelta(minutes=1),
+        deliveries,
         type=random.choice(TYPES),
-        accepted_at=accepted_at,
-        as_of=accepted_at + timedelta(minutes=1),
-        progress=EventProgress(
-            status=status,
-            needs_attention=any(delivery.status in NEED_ATTENTION for delivery in deliveries),
-            deliver_at=None,
-            run_id=f"run-{number}",
-            digest="abc",
-        ),
-        deliveries=deliveries,
+        status=status,
+        needs_attention=any(delivery.status in NEED_ATTENTION for delivery in deliveries),
         finished_at=None if status == "delivering" else accepted_at + timedelta(minutes=1),
     )
 
@@ -106,27 +102,28 @@ def _delivery(random: Random, webhook: str, channel: Channel, accepted_at: datet
 
 
 def event_matches(search: Search, report: RunReport) -> bool:
-    assert report.progress is not None
+    event = report.event
     return (
         _shared_matches(search, report)
-        and (not search.statuses or report.progress.status in search.statuses)
-        and search.needs_attention in (None, report.progress.needs_attention)
+        and (not search.statuses or event.status in search.statuses)
+        and search.needs_attention in (None, event.needs_attention)
         and (not _has_delivery_conditions(search) or any(_meets(search, one, report) for one in report.deliveries))
     )
 
 
 def _meets(search: Search, delivery: Delivery, report: RunReport) -> bool:
-    troubled = not search.needs_attention or needs_attention(delivery.status, report.accepted_at, utc_now())
+    troubled = not search.needs_attention or needs_attention(delivery.status, report.event.accepted_at, utc_now())
     return troubled and delivery_matches(search, delivery)
 
 
 def _shared_matches(search: Search, report: RunReport) -> bool:
+    event = report.event
     return (
-        search.tenant in (None, report.tenant)
-        and (not search.types or report.type in search.types)
-        and report.event_id.startswith(search.id_prefix or "")
-        and (search.since is None or report.accepted_at >= search.since)
-        and (search.until is None or report.accepted_at < search.until)
+        search.tenant in (None, event.tenant)
+        and (not search.types or event.type in search.types)
+        and event.id.startswith(search.id_prefix or "")
+        and (search.since is None or event.accepted_at >= search.since)
+        and (search.until is None or event.accepted_at < search.until)
     )
 
 
@@ -154,12 +151,12 @@ def delivery_matches(search: Search, delivery: Delivery) -> bool:
 
 def expected_events(search: Search, reports: Iterable[RunReport]) -> list[str]:
     found = [report for report in reports if event_matches(search, report)]
-    return [report.event_id for report in sorted(found, key=_key, reverse=not search.oldest_first)]
+    return [report.event.id for report in sorted(found, key=_key, reverse=not search.oldest_first)]
 
 
 def expected_deliveries(search: Search, reports: Iterable[RunReport]) -> list[tuple[str, str]]:
     return [
-        (report.event_id, delivery.id)
+        (report.event.id, delivery.id)
         for report in sorted(reports, key=_key, reverse=True)
         if _shared_matches(search, report)
         for delivery in sorted(report.deliveries, key=lambda one: one.id, reverse=True)
@@ -168,7 +165,7 @@ def expected_deliveries(search: Search, reports: Iterable[RunReport]) -> list[tu
 
 
 def _key(report: RunReport) -> tuple[datetime, str, str]:
-    return report.accepted_at, report.tenant, report.event_id
+    return report.key
 
 
 # The lists
@@ -238,7 +235,7 @@ async def all_deliveries(index: WrittenIndex, search: Search, limit: int) -> lis
     while True:
         items, cursor = await index.deliveries(search, limit, cursor)
         assert len(items) <= limit
-        found += [(delivery.event_id, delivery.id) for delivery in items]
+        found += [(event.id, delivery.id) for event in items for delivery in event.deliveries]
         if cursor is None:
             return found
 
@@ -265,15 +262,11 @@ async def test_pages_of_any_size(index: WrittenIndex, reports: list[RunReport]) 
 
 
 async def test_a_row(index: WrittenIndex, reports: list[RunReport]) -> None:
-    by_id = {report.event_id: report for report in reports}
+    by_id = {report.event.id: report for report in reports}
     for row in (await index.events(Search(), EVENTS, None))[0]:
         report = by_id[row.id]
-        assert report.progress is not None
-        assert (row.tenant, row.type, row.status) == (report.tenant, report.type, report.progress.status)
-        assert (row.accepted_at, row.finished_at) == (report.accepted_at, report.finished_at)
-        assert row.webhooks == sorted({delivery.webhook_id for delivery in report.deliveries})
-        troubled = [delivery for delivery in report.deliveries if delivery.status in ("retrying", "failed")]
-        assert row.needs_attention == sorted({delivery.webhook_id for delivery in troubled})
+        assert row._replace(deliveries=()) == report.event
+        assert {delivery.id for delivery in row.deliveries} == {delivery.id for delivery in report.deliveries}
         worst = min((WORST_FIRST.index(delivery.status) for delivery in report.deliveries), default=None)
         assert (row.latest and WORST_FIRST.index(row.latest.status)) == worst
         if row.latest:
@@ -291,9 +284,7 @@ async def test_a_delivery_that_is_held_or_was_just_refused_needs_no_attention_ye
         ("failed", "failed", timedelta(0)),
     ):
         delivery = Delivery(id="wh_9", webhook_id="wh_9", status=status)
-        progress = EventProgress("delivering", True, deliver_at=None, run_id="run", digest="abc")
-        report = RunReport("c", event_id, "order.paid", now - age, now, progress, (delivery,))
-        await index.write([report])
+        await index.write([reported("c", event_id, now - age, now, (delivery,), needs_attention=True)])
     found, _ = await index.events(Search(tenant="c", needs_attention=True), 10, None)
     assert [event.id for event in found] == ["failed", "old"]
     assert (await index.events(Search(tenant="c", needs_attention=False), 10, None))[0] == []
@@ -316,26 +307,24 @@ async def test_a_delivery_of_a_later_event_is_attempted_then(index: WrittenIndex
     """Its run has no time of its own for a first attempt."""
     at = BEGIN + timedelta(days=1)
     delivery = Delivery(id="wh_9", webhook_id="wh_9")
-    scheduled = EventProgress("scheduled", False, deliver_at=at, run_id="run", digest="abc")
-    for progress, expected in ((scheduled, at), (scheduled._replace(status="delivering"), None)):
-        await index.write([RunReport("c", "later", "order.paid", BEGIN, BEGIN, progress, (delivery,))])
+    for status, expected in (("scheduled", at), ("delivering", None)):
+        await index.write([reported("c", "later", BEGIN, BEGIN, (delivery,), status=status, deliver_at=at)])
         (listed,), _ = await index.deliveries(Search(webhook="wh_9"), 25, None)
-        assert listed.next_attempt_at == expected
+        assert listed.latest and listed.latest.next_attempt_at == expected
 
 
 async def test_an_event_of_many_webhooks(index: WrittenIndex) -> None:
-    """The webhooks that need attention are listed, however many others there are."""
+    """The worst deliveries are listed, however many others there are."""
     names = [f"wh_{number:03}" for number in range(150)]
     deliveries = tuple(
         Delivery(id=name, webhook_id=name, status="failed" if number > 140 else "succeeded")
         for number, name in enumerate(names)
     )
     (report,) = made_up_reports(seed=1, count=1)
-    progress = report.progress and report.progress._replace(needs_attention=True)
-    await index.write([report._replace(deliveries=deliveries, progress=progress)])
+    await index.write([report._replace(deliveries=deliveries)])
     ((row,), _) = await index.events(Search(), 10, None)
-    assert row.needs_attention == names[141:]
-    assert len(row.webhooks) == listing.MAX_LISTED_WEBHOOKS
+    assert [delivery.webhook_id for delivery in row.deliveries[:9]] == names[141:]
+    assert len(row.deliveries) == listing.MAX_LISTED_WEBHOOKS
 
 
 # Cursors
@@ -357,7 +346,7 @@ async def test_cursors_while_events_are_added(index: WrittenIndex, reports: list
         for begin in (BEGIN + timedelta(hours=number + 1), BEGIN - timedelta(hours=number + 1)):
             added = made_up_reports(seed=number, count=3 if number < 3 else 0, begin=begin)
             named = f"n-{number}" if begin > BEGIN else f"o-{number}"
-            await index.write([report._replace(event_id=f"{named}-{report.event_id}") for report in added])
+            await index.write([changed(report, id=f"{named}-{report.event.id}") for report in added])
     assert len(found) == len(set(found))
     assert not [event_id for event_id in found if event_id.startswith("n-")]
     assert [event_id for event_id in found if event_id.startswith("e-")] == expected_events(search, reports)

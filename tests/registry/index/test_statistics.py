@@ -10,12 +10,13 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Channel, Delivery, DeliveryStatus
-from hookkeeper.messages.run_report import EventProgress, RunReport
+from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import open_engine
 from hookkeeper.registry.index import statistics, waiting
 from hookkeeper.registry.index.rollup import COUNTERS, LATENCY_BOUNDS, outcome_of
 from hookkeeper.registry.index.statistics import Measures, StatisticsQuery, StatisticsTooLarge
 from hookkeeper.registry.schema import migrate
+from reports import changed, reported
 from written_index import WrittenIndex
 
 NOW = datetime(2026, 1, 10, 12, 34, 56, tzinfo=UTC)
@@ -37,18 +38,12 @@ def _event(chosen: random.Random, number: int) -> list[RunReport]:
     accepted_at = NOW - timedelta(seconds=chosen.uniform(0, 10 * 86_400) ** chosen.choice((0.5, 1)))
     webhooks = chosen.sample(range(3), chosen.choice((0, 1, 2)))
     histories = [_history(chosen, f"wh_{tenant}_{n}", CHANNELS[n % 2], accepted_at) for n in webhooks]
-    first = RunReport(
-        tenant=tenant,
-        event_id=f"evt_{number}",
-        type=chosen.choice(("order.paid", "order.sent", "invoice")),
-        accepted_at=accepted_at,
-        as_of=accepted_at,
-        progress=EventProgress("delivering", needs_attention=False, deliver_at=None, run_id="run", digest="abc"),
-        deliveries=(),
-    )
+    type_ = chosen.choice(("order.paid", "order.sent", "invoice"))
+    first = reported(tenant, f"evt_{number}", accepted_at, accepted_at, type=type_)
     length = max(map(len, histories), default=1)
     return [
-        first._replace(
+        changed(
+            first,
             as_of=accepted_at + timedelta(seconds=n),
             deliveries=tuple(states[min(n, len(states) - 1)] for states in histories),
             finished_at=accepted_at + timedelta(seconds=n),
@@ -91,10 +86,10 @@ def recount(query: StatisticsQuery, last: Sequence[RunReport], since: datetime, 
 
     def count(report: RunReport, delivery: Delivery | None, at: datetime, **counters: int) -> None:
         names = {
-            "tenant": report.tenant,
+            "tenant": report.event.tenant,
             "webhook": delivery.webhook_id if delivery else None,
             "channel": delivery.channel if delivery else None,
-            "type": report.type,
+            "type": report.event.type,
         }
         wanted = (query.tenant, query.webhook, query.channel, query.type)
         if not since <= at < until or any(w not in (None, has) for w, has in zip(wanted, names.values(), strict=True)):
@@ -103,7 +98,7 @@ def recount(query: StatisticsQuery, last: Sequence[RunReport], since: datetime, 
             counts.setdefault(key, {}).setdefault((at - since) // step, Counter()).update(counters)
 
     for report in last:
-        count(report, None, report.accepted_at, events=1)
+        count(report, None, report.event.accepted_at, events=1)
         for delivery in report.deliveries:
             for attempt in delivery.attempts:
                 bucket = sum(attempt.duration_ms > bound for bound in LATENCY_BOUNDS)
@@ -116,8 +111,8 @@ def recount(query: StatisticsQuery, last: Sequence[RunReport], since: datetime, 
                 ended = final.started_at + timedelta(milliseconds=final.duration_ms)
                 count(report, delivery, ended, **{f"deliveries_{delivery.status}": 1})
             if delivery.status == "cancelled":
-                assert report.finished_at
-                count(report, delivery, report.finished_at, deliveries_cancelled=1)
+                assert report.event.finished_at
+                count(report, delivery, report.event.finished_at, deliveries_cancelled=1)
     return {key: {n: positive(steps[n]) for n in steps if positive(steps[n])} for key, steps in counts.items()}
 
 
@@ -187,7 +182,7 @@ async def test_held_and_retrying_are_counted_by_group(engine: AsyncEngine, monke
     states: tuple[tuple[str, DeliveryStatus], ...] = (("wh_1", "held"), ("wh_2", "retrying"), ("wh_3", "held"))
     waiting_ones = tuple(Delivery(id=f"{w}.{s}", webhook_id=w, status=s) for w, s in states)
     others = tuple(Delivery(id=f"wh_1.{status}", webhook_id="wh_1", status=status) for status in ("pending", "sent"))
-    await index.write([report._replace(tenant="acme", type="order.paid", deliveries=(*waiting_ones, *others))])
+    await index.write([changed(report, tenant="acme", type="order.paid", deliveries=(*waiting_ones, *others))])
 
     by_webhook = await index.statistics(query(by="webhook"))
     assert [(g.names["webhook_id"], g.held, g.retrying) for g in by_webhook.groups] == [
@@ -270,7 +265,7 @@ async def test_the_number_of_counters_that_are_added_up_is_bounded(
 async def test_totals_of_many_tenants_need_few_counters(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Setup: more counters than an answer may add up. Proves: those of all tenants together are few, and exact."""
     index = WrittenIndex(engine)
-    reports = [history[-1]._replace(tenant=f"tenant_{n}") for n, history in enumerate(made_up_events(1, 50))]
+    reports = [changed(history[-1], tenant=f"tenant_{n}") for n, history in enumerate(made_up_events(1, 50))]
     await index.write(reports)
     monkeypatch.setattr(statistics, "MAX_ROWS", 36)
     with pytest.raises(StatisticsTooLarge, match="would be the sum of more than 36"):
@@ -291,12 +286,12 @@ async def test_a_statistic_by_type_names_the_largest_types_and_counts_the_others
     (report,) = next(history for history in made_up_events(3, 99) if len(history) == 1)
     held = (Delivery(id="wh_1", webhook_id="wh_1", status="held"),)
     reports = [
-        report._replace(event_id=f"evt_{n}_{m}", type=f"type_{n}", accepted_at=NOW, deliveries=held)
+        changed(report, id=f"evt_{n}_{m}", type=f"type_{n}", accepted_at=NOW, deliveries=held)
         for n in range(30)
         for m in range(n + 1)
     ]
     await index.write(reports)
-    older = [report._replace(event_id=f"evt_{n}", type=f"old_{n}", accepted_at=NOW - 9 * DAY) for n in range(20)]
+    older = [changed(report, id=f"evt_{n}", type=f"old_{n}", accepted_at=NOW - 9 * DAY) for n in range(20)]
     await index.write([report._replace(deliveries=held) for report in older])
     monkeypatch.setattr(statistics, "MAX_POINTS", 12)
 
@@ -324,7 +319,7 @@ async def test_the_webhooks_that_a_statistic_names_are_the_largest_or_those_that
 
     deliveries = [delivery(f"wh_{n}", n, None if n > 2 else "http_500", "retrying") for n in range(1, 7)]
     deliveries.append(delivery("wh_idle", 0, None, "held"))
-    await index.write([report._replace(tenant="acme", accepted_at=NOW, deliveries=tuple(deliveries))])
+    await index.write([changed(report, tenant="acme", accepted_at=NOW, deliveries=tuple(deliveries))])
 
     async def named(tenant: str | None, **fields: Any) -> dict[str, tuple[int, int, int]]:
         found = await index.statistics(query(by="webhook", tenant=tenant, **fields))

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Delivery, DeliveryStatus
-from hookkeeper.messages.run_report import EventProgress, RunReport
 from hookkeeper.registry.index import waiting
 from hookkeeper.registry.index.waiting import WaitingDeliveries
+from reports import reported
 from written_index import WrittenIndex
 
 NOW = datetime(2026, 1, 10, 12, 34, 56, tzinfo=UTC)
@@ -29,10 +29,9 @@ async def test_each_has_its_own_numbers_and_its_next_attempt(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = WrittenIndex(engine)
-    progress = EventProgress("delivering", needs_attention=True, deliver_at=None, run_id="run", digest="abc")
     for n, (webhook, status, at) in enumerate(ROWS):
         delivery = Delivery(id=webhook, webhook_id=webhook, status=status, next_attempt_at=at)
-        await index.write([RunReport("acme", f"evt_{n}", "order.paid", NOW, NOW, progress, (delivery,))])
+        await index.write([reported("acme", f"evt_{n}", NOW, NOW, (delivery,))])
     assert await index.waiting_of_webhooks(["wh_1", "wh_2", "wh_3"]) == {
         "wh_1": WaitingDeliveries(held=1, retrying=2, next_attempt_at=SOON),
         "wh_2": WaitingDeliveries(held=1),

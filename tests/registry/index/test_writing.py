@@ -10,8 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
-from hookkeeper.messages.run_report import BEGINNING, EventProgress, RunReport
+from hookkeeper.messages.run_report import BEGINNING, RunReport
 from hookkeeper.registry.index.tables import deliveries, events, rollups
+from reports import changed, reported
 from written_index import WrittenIndex
 
 ACCEPTED = datetime(2026, 1, 2, 9, 30, 15, 250_000, UTC)
@@ -34,17 +35,9 @@ def delivery(status: DeliveryStatus, *attempts: Attempt, webhook: str = "wh_1") 
 
 def report(seconds: float | None, *states: Delivery, status: str = "delivering", **changes: Any) -> RunReport:
     """Return a report of a run this many seconds after the event was accepted; None is the API's first report."""
-    progress = EventProgress(
-        status=status,  # type: ignore[arg-type]
-        needs_attention=False,
-        deliver_at=None,
-        run_id="run-1",
-        digest="abc",
-        size=17 if seconds is None else None,
-    )
     as_of = BEGINNING if seconds is None else ACCEPTED + timedelta(seconds=seconds)
-    given = RunReport("acme", "evt_1", "order.paid", ACCEPTED, as_of, progress, states)
-    return given._replace(**changes)
+    size = 17 if seconds is None else None
+    return changed(reported("acme", "evt_1", ACCEPTED, as_of, states, status=status, size=size), **changes)
 
 
 HISTORY = (
@@ -218,7 +211,7 @@ async def test_a_record_of_a_later_run_counts_whatever_the_clocks_say(engine: As
     end = ACCEPTED + timedelta(seconds=60)
 
     def of_run(given: RunReport, run_id: str, shared_run: str | None = None) -> RunReport:
-        return given._replace(progress=given.progress._replace(run_id=run_id, shared_run=shared_run))
+        return changed(given, run_id=run_id, shared_run=shared_run)
 
     shared = of_run(report(61, delivery("retrying", failed)), "shared run", "shared-1")
     own = of_run(report(60, delivery("failed", failed, again), status="failed", finished_at=end), "own run")
@@ -237,9 +230,8 @@ async def test_a_record_of_a_later_run_counts_whatever_the_clocks_say(engine: As
 async def test_an_event_that_was_not_started_is_not_counted(engine: AsyncEngine) -> None:
     index = WrittenIndex(engine)
     new = report(None, delivery("pending"))
-    unknown_run = new.progress._replace(run_id="")
-    await index.write([new._replace(event_id=name, progress=unknown_run) for name in ("lost", "kept")])
-    await index.write([report(1, delivery("pending"), event_id="kept")])
+    await index.write([changed(new, id=name, run_id="") for name in ("lost", "kept")])
+    await index.write([report(1, delivery("pending"), id="kept")])
     for name in ("lost", "kept", "unknown"):
         await index.erase("acme", name)
     assert (await counters(engine))["", 0] == {"events": 1}

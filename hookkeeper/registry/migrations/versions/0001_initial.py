@@ -1,5 +1,7 @@
 """All tables of the first release."""
 
+from uuid import uuid4
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -11,6 +13,8 @@ depends_on = None
 TIME = sa.DateTime(timezone=True)
 KEY_TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 NOT_SUCCEEDED = "status <> 'succeeded'"
+OF_AN_EVENT = (["accepted_at", "tenant", "event_id"], ["events.accepted_at", "events.tenant", "events.id"])
+"""The foreign key of what is deleted with its event."""
 COUNTERS = (
     "events",
     *("deliveries_succeeded", "deliveries_failed", "deliveries_cancelled"),
@@ -23,32 +27,59 @@ COUNTERS = (
 
 def upgrade() -> None:
     """Create all tables."""
+    _create_installation()
+    _create_tenants()
     _create_webhooks()
     _create_event_types()
+    _create_schedules()
     _create_suppressions()
     _create_api_keys()
     _create_portal_sessions()
     _create_audit_log()
-    _create_index()
+    _create_events()
+    _create_deliveries()
+    _create_search_keys()
+    _create_rollups()
+    _create_changes_and_leases()
 
 
 def downgrade() -> None:
     """Drop all tables."""
-    op.drop_table("leases")
-    op.drop_table("index_changes")
-    op.drop_table("rollups")
-    op.drop_table("deliveries")
-    op.drop_table("events")
     for table in (
-        "audit_log",
-        "portal_sessions",
-        "api_keys",
-        "suppressions",
-        "event_types",
-        "webhook_patterns",
-        "webhooks",
+        *("leases", "index_changes", "rollups", "event_keys", "search_keys", "event_inputs", "pending_alerts"),
+        *("deliveries", "events"),
+        *("audit_log", "portal_sessions", "api_keys", "suppressions", "schedules", "event_types"),
+        *("webhook_patterns", "webhooks", "tenants", "installation"),
     ):
         op.drop_table(table)
+
+
+def _create_installation() -> None:
+    """A registry has an id, by which it is told from others. It is made here, once."""
+    table = op.create_table(
+        "installation", sa.Column("id", sa.String(), primary_key=True), sa.Column("namespace", sa.String())
+    )
+    op.bulk_insert(table, [{"id": uuid4().hex}])
+
+
+def _create_tenants() -> None:
+    op.create_table(
+        "tenants",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("metadata", sa.JSON(), nullable=False),
+        sa.Column("rate_limit", sa.String()),
+        sa.Column("suspended_at", TIME),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("retry", sa.JSON()),
+        sa.Column("on_failure", sa.JSON()),
+        sa.Column("alert_after", sa.JSON()),
+        sa.Column("signature_scheme", sa.String()),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("updated_at", TIME, nullable=False),
+        sa.Column("deleted_at", TIME),
+    )
+    op.create_index("ix_tenants_created_at", "tenants", ["created_at", "id"])
 
 
 def _create_webhooks() -> None:
@@ -95,9 +126,19 @@ def _create_webhooks() -> None:
         sa.Column("metadata", sa.JSON(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("updated_at", TIME, nullable=False),
+        sa.Column("alert_after", sa.JSON()),
+        sa.Column("failing", sa.JSON()),
+        sa.Column("unhealthy_since", TIME),
+        sa.Column("failing_from", TIME),
+        sa.Column("incident", sa.JSON()),
+        sa.Column("uid", sa.String()),
+        sa.Column("channels", sa.JSON()),
+        sa.Column("suspended", sa.Boolean()),
     )
     op.create_index("ix_webhooks_created_at", "webhooks", ["created_at", "id"])
     op.create_index("ix_webhooks_tenant_created_at", "webhooks", ["tenant", "created_at", "id"])
+    op.create_index("ix_webhooks_uid", "webhooks", ["uid", "tenant"], unique=True)
+    _create_partial("ix_webhooks_unhealthy_since", "unhealthy_since IS NOT NULL", ["unhealthy_since", "id"])
     op.create_table(
         "webhook_patterns",
         sa.Column("tenant", sa.String(), primary_key=True),
@@ -117,7 +158,25 @@ def _create_event_types() -> None:
         sa.Column("archived", sa.Boolean(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("updated_at", TIME, nullable=False),
+        sa.Column("search_keys", sa.JSON()),
     )
+
+
+def _create_schedules() -> None:
+    op.create_table(
+        "schedules",
+        sa.Column("tenant", sa.String(), primary_key=True),
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("plan", sa.JSON()),
+        sa.Column("key_id", sa.String(), nullable=False),
+        sa.Column("paused", sa.Boolean(), nullable=False),
+        sa.Column("note", sa.String(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("executed", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True)),
+    )
+    op.create_index("ix_schedules_created_at", "schedules", ["created_at", "tenant", "id"])
 
 
 def _create_suppressions() -> None:
@@ -171,6 +230,8 @@ def _create_portal_sessions() -> None:
         sa.Column("theme", sa.JSON()),
         sa.Column("logo", sa.LargeBinary()),
         sa.Column("created_at", TIME, nullable=False),
+        sa.Column("pages", sa.JSON()),
+        sa.Column("language", sa.String()),
     )
     op.create_index("ix_portal_sessions_digest", "portal_sessions", ["digest"], unique=True)
     op.create_index("ix_portal_sessions_created_at", "portal_sessions", ["created_at", "id"])
@@ -193,8 +254,7 @@ def _create_audit_log() -> None:
     op.create_index("ix_audit_log_tenant_at", "audit_log", ["tenant", "at", "id"])
 
 
-def _create_index() -> None:
-    """The index of events."""
+def _create_events() -> None:
     op.create_table(
         "events",
         sa.Column("accepted_at", sa.BigInteger(), primary_key=True),
@@ -211,12 +271,32 @@ def _create_index() -> None:
         sa.Column("size", sa.Integer()),
         sa.Column("parts", sa.SmallInteger(), nullable=False),
         sa.Column("as_of", sa.BigInteger(), nullable=False),
+        sa.Column("acknowledged", sa.String()),
+        sa.Column("channels", sa.String()),
+        sa.Column("apart", sa.Boolean(), nullable=False),
     )
     op.create_index("ix_events_tenant_accepted_at", "events", ["tenant", "accepted_at", "id"])
     op.create_index("ix_events_type", "events", ["type", "accepted_at", "tenant", "id"])
     op.create_index("ix_events_id", "events", ["id", "tenant"], unique=True)
     _create_partial("ix_events_status", NOT_SUCCEEDED, ["status", "accepted_at", "tenant", "id"])
     _create_partial("ix_events_needs_attention", "needs_attention", ["accepted_at", "tenant", "id"])
+    _create_partial("ix_events_acknowledged", "acknowledged IS NOT NULL", ["accepted_at", "tenant", "id"])
+    _create_partial(
+        "ix_events_not_recorded",
+        "run_id = '' AND finished_at IS NULL",
+        ["shared_run", "accepted_at", "tenant", "id"],
+    )
+    op.create_table(
+        "event_inputs",
+        sa.Column("accepted_at", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("tenant", KEY_TEXT, primary_key=True),
+        sa.Column("event_id", KEY_TEXT, primary_key=True),
+        sa.Column("input", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(*OF_AN_EVENT, ondelete="CASCADE"),
+    )
+
+
+def _create_deliveries() -> None:
     op.create_table(
         "deliveries",
         sa.Column("accepted_at", sa.BigInteger(), primary_key=True),
@@ -238,6 +318,7 @@ def _create_index() -> None:
         sa.Column("line", sa.String()),
         sa.Column("place", sa.BigInteger()),
         sa.Column("as_of", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.String()),
     )
     key = ["accepted_at", "tenant", "event_id"]
     op.create_index("ix_deliveries_webhook_accepted_at", "deliveries", ["webhook_id", *key])
@@ -250,6 +331,37 @@ def _create_index() -> None:
     _create_partial("ix_deliveries_channel", "channel <> 'webhook'", ["channel", *key])
     _create_partial("ix_deliveries_line", "place IS NOT NULL", ["webhook_id", "line", "place"])
     op.create_table(
+        "pending_alerts",
+        sa.Column("webhook_id", sa.String(), primary_key=True),
+        sa.Column("accepted_at", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("tenant", KEY_TEXT, primary_key=True),
+        sa.Column("event_id", KEY_TEXT, primary_key=True),
+        sa.Column("delivery_id", sa.String(), primary_key=True),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("token", sa.String()),
+    )
+
+
+def _create_search_keys() -> None:
+    op.create_table(
+        "search_keys",
+        sa.Column("tenant", sa.String(), primary_key=True),
+        sa.Column("paths", sa.JSON(), nullable=False),
+    )
+    op.create_table(
+        "event_keys",
+        sa.Column("tenant", KEY_TEXT, primary_key=True),
+        sa.Column("token", KEY_TEXT, primary_key=True),
+        sa.Column("accepted_at", sa.BigInteger(), primary_key=True),
+        sa.Column("event_id", KEY_TEXT, primary_key=True),
+        sa.ForeignKeyConstraint(*OF_AN_EVENT, ondelete="CASCADE"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_event_keys_event", "event_keys", ["accepted_at", "tenant", "event_id"])
+
+
+def _create_rollups() -> None:
+    op.create_table(
         "rollups",
         sa.Column("seconds", sa.Integer(), primary_key=True),
         sa.Column("tenant", sa.String(), primary_key=True),
@@ -261,6 +373,9 @@ def _create_index() -> None:
     )
     op.create_index("ix_rollups_webhook_id", "rollups", ["webhook_id", "seconds", "at"])
     op.create_index("ix_rollups_at", "rollups", ["seconds", "at"])
+
+
+def _create_changes_and_leases() -> None:
     op.create_table(
         "index_changes",
         sa.Column("number", sa.BigInteger(), primary_key=True, autoincrement=False),

@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 
 from hookkeeper.content.search_terms import Key as SearchKey
 from hookkeeper.messages.event import Delivery, EventInput
-from hookkeeper.messages.run_report import first_report
+from hookkeeper.messages.run_report import RunReport, first_report
 from hookkeeper.partition import PART
-from hookkeeper.registry.index.writing import Acceptance, Key
+from hookkeeper.registry.index.writing import Name
 from hookkeeper.search_attributes import ID_FRAME_BYTES, LIST_FRAME_BYTES, LISTED_BYTES
 from hookkeeper.temporal.events.run_state import unstarted_state
 
@@ -50,7 +50,7 @@ class NewRun:
     """Called when its deliveries have their places in the order."""
 
     @property
-    def key(self) -> Key:
+    def name(self) -> Name:
         return self.event.tenant, self.event.id
 
     @property
@@ -62,10 +62,10 @@ class NewRun:
         """What it adds to a shared run, and its outcomes to the result of that."""
         return self.size + sum(DELIVERY_BYTES + len(delivery.target) for delivery in self.event.deliveries)
 
-    def acceptance(self, shared_run: str | None) -> Acceptance:
-        """Return what its row is made of, if it is to be in this run."""
-        report = first_report(self.event, unstarted_state(self.event), shared_run=shared_run)
-        return Acceptance(report, self.input, self.search_keys)
+    def report(self, shared_run: str | None) -> RunReport:
+        """Return what its rows are made of, if it is to be in this run."""
+        state = unstarted_state(self.event)
+        return first_report(self.event, state, shared_run, text=self.input, keys=self.search_keys)
 
     def is_plain(self) -> bool:
         """Return whether the event may share a run: it is small, and nothing delays its first attempts."""

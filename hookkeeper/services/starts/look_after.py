@@ -13,10 +13,12 @@ from datetime import timedelta
 import structlog
 
 from hookkeeper.asyncio_tasks import in_background, wait_for_all
+from hookkeeper.messages.rows import EventRow
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.index.event_inputs import OVERDUE, EventInputs, StoredEvent
+from hookkeeper.registry.index.event_inputs import OVERDUE, EventInputs
 from hookkeeper.registry.index.leases import Leases
-from hookkeeper.services.backlog import Backlog
+from hookkeeper.services.starts.backlog import Backlog
+from hookkeeper.services.starts.starting import MAX_SECONDS
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.server.error_translation import GatewayError
 from hookkeeper.times import utc_now
@@ -26,8 +28,6 @@ INTERVAL = 2.0
 """Seconds between two looks."""
 EVENTS_PER_LOOK = 2000
 MAX_CONCURRENT = 8
-MAX_SECONDS = 10.0
-"""Seconds for a start."""
 log = structlog.get_logger("hookkeeper.starts")
 
 
@@ -49,7 +49,9 @@ class LookAfter:
         while True:
             await asyncio.sleep(INTERVAL)
             try:
-                if await self.count() and await self._leases.take(LEASE, INTERVAL):
+                if not await self.count() or await self._gateway.readiness.is_away():
+                    continue  # a look reads thousands of events before it starts one
+                if await self._leases.take(LEASE, INTERVAL):
                     await self.look()
             except (GatewayError, RegistryUnavailable, TimeoutError) as error:
                 log.info("overdue events wait", error=str(error) or "timeout")
@@ -72,15 +74,15 @@ class LookAfter:
             count += len(found)
         return count
 
-    async def _start_each(self, groups: Iterator[Sequence[StoredEvent]]) -> None:
+    async def _start_each(self, groups: Iterator[Sequence[EventRow]]) -> None:
         for group in groups:
             async with asyncio.timeout(MAX_SECONDS):
-                await self._gateway.start_stored(group)
+                await self._gateway.runs.start_stored(group)
 
 
-def _by_run(found: Iterable[StoredEvent]) -> list[list[StoredEvent]]:
+def _by_run(found: Iterable[EventRow]) -> list[list[EventRow]]:
     """Return the events of each run, the oldest first."""
-    runs: dict[object, list[StoredEvent]] = {}
-    for stored in found:
-        runs.setdefault(stored.shared_run or stored.key, []).append(stored)
+    runs: dict[str, list[EventRow]] = {}
+    for row in found:
+        runs.setdefault(row.workflow_id, []).append(row)
     return list(runs.values())

@@ -3,42 +3,32 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from hookkeeper import ids
-from hookkeeper.asyncio_tasks import stop
+from hookkeeper.messages.rows import EventRow
 from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.registry.index.writing import AcceptedEvent, Key
-from hookkeeper.services.start_limit import RecentTenants, StartLimit
-from hookkeeper.services.start_queue import NewRun, StartQueue
-from hookkeeper.services.starting import starting
+from hookkeeper.registry.index.writing import Name
+from hookkeeper.services.starts.limit import StartLimit
+from hookkeeper.services.starts.queue import NewRun, StartQueue
+from hookkeeper.services.starts.starting import MAX_STARTS, Outage, starting
 from hookkeeper.temporal.events.gateway import Gateway
 
 MAX_CONCURRENT_GROUPS = 3
-MAX_CONCURRENT_EVENTS = 1000
-"""Events of tenants in trouble that wait or are being started, half of them of one tenant. Excess events wait.
-Those of other tenants have no limit: the more of them wait, the fewer runs they take."""
 PACE = 1 / 15
-"""Seconds between two starts, unless as many events wait as can share a run. A run costs some 50 ms of CPU time in all
-processes, however many events it has: with a start for each event, fifty events a second would fill two cores."""
+"""Seconds between two starts, unless as many events wait as can share a run, and no start is under way. A run costs
+some 50 ms of CPU time in all processes, however many events it has: with a start for each event, fifty events a second
+would fill two cores."""
+WHILE_STARTING = 1.5
+"""Times this pace while a start is under way: the fewer starts, the more events share each, and the fewer events of a
+busy tenant are ahead of others in Temporal."""
+WHILE_AWAY = 0.5
+"""Times this pace while Temporal is away: groups are only committed, and no request waits for long."""
 TIMER_RESOLUTION = 0.001
 """Seconds by which a timer may end too early."""
-SLOW_START = 0.1
-"""Seconds. While a start is under way, another one begins with as many events as can share a run, or after this time.
-The fewer starts, the more events share each."""
-STUCK = 0.5
-"""Seconds for a start, after which Temporal is away: until a start succeeds, none is waited for."""
-AWAY_PACE = 1 / 30
-"""Seconds between two groups while Temporal is away: they are only committed, and no request waits for long."""
-MAX_STARTS = 20
-"""Starts of a process that are under way while Temporal is away. Further events are started from their rows."""
 
-
-class Answer(NamedTuple):
-    """What became of an event: the shared run that it is in, and the event that was accepted with its id before."""
-
-    shared_run: str | None
-    earlier: AcceptedEvent | None
+Answer = tuple[EventRow, EventRow | None]
+"""The row of an event, and that of the event that was accepted with its id before."""
 
 
 class SharedStarts:
@@ -49,26 +39,23 @@ class SharedStarts:
         gateway: Gateway,
         rows: EventRows,
         max_events_per_run: int,
-        active: RecentTenants,
+        limit: StartLimit,
+        outage: Outage,
         start_own: Callable[[NewRun], Awaitable[bool]],
     ) -> None:
         self._gateway = gateway
         self._rows = rows
+        self._outage = outage
         self._start_own = start_own
         self._queue = StartQueue(max_events_per_run)
-        self.limit = StartLimit(MAX_CONCURRENT_EVENTS, active, only_in_trouble=True)
+        self._limit = limit
         self._answers: dict[NewRun, asyncio.Future[Answer]] = {}
         """Those of all events that wait, or are being accepted, for as long as their requests."""
-        self._known: dict[Key, asyncio.Future[Answer]] = {}
+        self._known: dict[Name, asyncio.Future[Answer]] = {}
         self._groups: set[asyncio.Task[None]] = set()
         """Groups that are being accepted, or whose starts are waited for."""
         self._starts: set[asyncio.Task[bool]] = set()
-        self._is_away = False
         self._latest_start = float("-inf")
-
-    async def aclose(self) -> None:
-        """Stop the starts that are under way."""
-        await asyncio.gather(*map(stop, self.tasks))
 
     @property
     def tasks(self) -> set[asyncio.Task[Any]]:
@@ -77,13 +64,13 @@ class SharedStarts:
 
     async def accept(self, run: NewRun) -> Answer | None:
         """Accept the event, alone or with others that wait; None if one with its id is being accepted."""
-        if (same := self._known.get(run.key)) is not None:
+        if (same := self._known.get(run.name)) is not None:
             await asyncio.wait([same])
             return None
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._known[run.key] = self._answers[run] = answer
+        self._known[run.name] = self._answers[run] = answer
         try:
-            async with self.limit.slot(run.event.tenant, run.activities):
+            async with self._limit.slot(run.event.tenant, run.activities):
                 self._queue.put(run)
                 self._start_groups()
                 return await answer
@@ -92,7 +79,7 @@ class SharedStarts:
             self._queue.remove(run)
             raise
         finally:
-            del self._known[run.key], self._answers[run]
+            del self._known[run.name], self._answers[run]
 
     def _start_groups(self) -> None:
         loop = asyncio.get_running_loop()
@@ -101,22 +88,23 @@ class SharedStarts:
             if not group:
                 return
             self._latest_start = loop.time()
-            for seconds in (AWAY_PACE, PACE, SLOW_START):
-                loop.call_later(seconds, self._start_groups)
+            for times in (WHILE_AWAY, 1, WHILE_STARTING):
+                loop.call_later(times * PACE, self._start_groups)
             task = asyncio.create_task(self._start_group(group, ids.shared_run_id() if len(group) > 1 else None))
             self._groups.add(task)
             task.add_done_callback(partial(self._end_group, group))
 
     def _may_start(self, now: float) -> bool:
         """Return whether a start may begin: an event that comes alone starts at once."""
-        is_due = self._queue.is_full or now - self._latest_start >= self._wait - TIMER_RESOLUTION
-        return is_due and (self._is_away or len(self._groups) < MAX_CONCURRENT_GROUPS)
+        has_paused = now - self._latest_start >= self._wait - TIMER_RESOLUTION
+        is_due = has_paused or (self._queue.is_full and not self._groups)
+        return is_due and (self._outage.is_on or len(self._groups) < MAX_CONCURRENT_GROUPS)
 
     @property
     def _wait(self) -> float:
-        if self._is_away:
-            return AWAY_PACE
-        return SLOW_START if self._groups else PACE
+        if self._outage.is_on:
+            return WHILE_AWAY * PACE
+        return WHILE_STARTING * PACE if self._groups else PACE
 
     def _end_group(self, group: Sequence[NewRun], task: asyncio.Task[None]) -> None:
         self._groups.discard(task)
@@ -128,18 +116,17 @@ class SharedStarts:
             self._answers[run].set_result(answer)
 
     async def _start_group(self, group: Sequence[NewRun], shared_run: str | None) -> None:
-        acceptances = [run.acceptance(shared_run) for run in group]
+        reports = [run.report(shared_run) for run in group]
         try:
-            earlier = await self._rows.accept(acceptances)
+            known = await self._rows.accept(reports)
         except Exception as error:  # noqa: BLE001 - each request raises it
             for run in group:
                 if run in self._answers and not self._answers[run].done():
                     self._answers[run].set_exception(error)
             return
-        known = {each.key for each in acceptances if each.key in earlier and earlier[each.key] != each.row}
-        for run in group:
-            self._resolve(run, Answer(shared_run, earlier[run.key] if run.key in known else None))
-        new = [run for run in group if run.key not in known]
+        for run, report in zip(group, reports, strict=True):
+            self._resolve(run, (report.event, known.get(run.name)))
+        new = [run for run in group if run.name not in known]
         if new and len(self._starts) < MAX_STARTS:
             await self._start(new, shared_run)
 
@@ -148,20 +135,19 @@ class SharedStarts:
         start = asyncio.create_task(self._start_run(group, shared_run))
         self._starts.add(start)
         start.add_done_callback(self._starts.discard)
-        if self._is_away:
+        if self._outage.is_on:
             return
-        try:
-            async with asyncio.timeout(STUCK):
-                self._is_away = not await asyncio.shield(start)
-        except TimeoutError:
-            self._is_away = True
+        if shared_run is None:  # it waits for its tenant's starts, and then watches its own
+            await self._outage.unless_on(asyncio.shield(start))
+        else:
+            await self._outage.watch(start)
 
     async def _start_run(self, group: Sequence[NewRun], shared_run: str | None) -> bool:
         """Return whether Temporal has stored the run."""
         if shared_run is None:
-            is_stored = await self._start_own(group[0])
-        else:
-            start = self._gateway.start_shared(shared_run, [run.event for run in group])
-            is_stored = await starting(start, len(group), self.limit)
-        self._is_away = self._is_away and not is_stored
+            return await self._start_own(group[0])
+        start = self._gateway.runs.start_shared(shared_run, [run.event for run in group])
+        is_stored = await starting(start, len(group), self._limit)
+        if is_stored:
+            self._outage.end()
         return is_stored

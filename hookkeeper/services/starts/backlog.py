@@ -11,7 +11,7 @@ RETRY_AFTER = 30.0
 
 
 class Backlog:
-    """The events without a run, as they were counted some seconds ago (`hookkeeper.services.look_after`)."""
+    """The events without a run, as they were counted some seconds ago (`hookkeeper.services.starts.look_after`)."""
 
     def __init__(self, at_most: int) -> None:
         """`at_most`: events that may wait, half of them of one tenant."""
