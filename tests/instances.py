@@ -268,14 +268,17 @@ async def another_process(
 
 @asynccontextmanager
 async def without_registry(instance: Instance) -> AsyncIterator[None]:
-    """Take the registry's database away for as long as the block, and put something unusable in its place."""
+    """Take the registry's database away for as long as the block, and put something unusable in its place.
+
+    Each is one step: where there is no file for a moment, a connection would make an empty one.
+    """
     database = Path(instance.settings.database_url.removeprefix("sqlite+aiosqlite:///"))
-    aside = database.with_suffix(".aside")
+    aside, unusable = database.with_suffix(".aside"), database.with_suffix(".unusable")
     await instance.store.close()
-    database.rename(aside)
-    database.mkdir()
+    aside.hardlink_to(database)
+    unusable.symlink_to(database.parent, target_is_directory=True)
+    unusable.replace(database)
     try:
         yield
     finally:
-        database.rmdir()
-        aside.rename(database)
+        aside.replace(database)

@@ -31,7 +31,7 @@ async def post(instance: Instance, event_id: str | None = None, **fields: Any) -
 
 
 async def post_until_accepted(instance: Instance, event_id: str, **fields: Any) -> httpx.Response:
-    """Post an event again while a busy machine lets Temporal time out."""
+    """Post an event again while a busy machine refuses it."""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while (answer := await post(instance, event_id, **fields)).status_code == 503:
             await asyncio.sleep(0.1)
@@ -40,10 +40,8 @@ async def post_until_accepted(instance: Instance, event_id: str, **fields: Any) 
 
 async def post_together(instance: Instance, event_ids: Sequence[str], **fields: Any) -> list[httpx.Response]:
     """Post events at the same time, and before them another one, which has its own run."""
-    answers = await asyncio.gather(
-        post(instance, f"{event_ids[0]}-alone", **fields),
-        *(post(instance, event_id, **fields) for event_id in event_ids),
-    )
+    posted = [f"{event_ids[0]}-alone", *event_ids]
+    answers = await asyncio.gather(*(post_until_accepted(instance, event_id, **fields) for event_id in posted))
     return answers[1:]
 
 
