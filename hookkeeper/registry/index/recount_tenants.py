@@ -31,6 +31,7 @@ from hookkeeper.registry.index.rollup import (
     count_attempts,
     count_end,
     count_event,
+    in_periods,
 )
 from hookkeeper.registry.index.tables import deliveries, events, rollups
 
@@ -149,7 +150,7 @@ async def _count_deliveries(
 
 
 def _add(counted: Counted, found: Rollups, windows: Windows) -> None:
-    for key, counters in found.items():
+    for key, counters in in_periods(found).items():
         if windows.has(key):
             counted.rollups[key].update(counters)
 

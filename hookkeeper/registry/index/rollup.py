@@ -58,6 +58,7 @@ class Subject(NamedTuple):
 
 
 Rollups = dict[RollupKey, Counter[str]]
+"""Functions that count add to minutes; `in_periods` adds them up."""
 
 
 def count_event(rollups: Rollups, subject: Subject, accepted_at: datetime, number: int = 1) -> None:
@@ -86,6 +87,16 @@ def count_attempts(rollups: Rollups, subject: Subject, attempts: Iterable[Attemp
         _add(rollups, subject, attempt.started_at, counters)
 
 
+def in_periods(minutes: Rollups) -> Rollups:
+    """Add up minutes to hours and days; return all three."""
+    found: Rollups = {}
+    for key, counters in minutes.items():
+        for seconds in PERIODS:
+            period = key._replace(seconds=seconds, at=key.at - key.at % seconds)
+            found.setdefault(period, Counter()).update(counters)
+    return found
+
+
 def of_all_tenants(rollups: Rollups) -> Rollups:
     """Add up what tenants have, by period and channel."""
     sums: Rollups = {}
@@ -110,10 +121,8 @@ def outcome_of(attempt: Attempt) -> str:
 
 def _add(rollups: Rollups, subject: Subject, when: datetime, counters: dict[str, int]) -> None:
     second = int(when.timestamp())
-    for seconds in PERIODS:
-        key = RollupKey(
-            seconds, subject.tenant, second - second % seconds, subject.webhook_id, subject.type, subject.channel
-        )
-        counted = rollups.setdefault(key, Counter())
-        for name, number in counters.items():
-            counted[name] += number
+    key = RollupKey(MINUTE, subject.tenant, second - second % MINUTE, subject.webhook_id, subject.type, subject.channel)
+    if (counted := rollups.get(key)) is None:
+        rollups[key] = counted = Counter()
+    for name, number in counters.items():
+        counted[name] += number

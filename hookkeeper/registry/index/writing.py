@@ -15,7 +15,7 @@ from hookkeeper.registry import alerts
 from hookkeeper.registry.index import change_log, event_inputs, event_keys, lines, statements
 from hookkeeper.registry.index.counter_rows import within_bounds
 from hookkeeper.registry.index.merge import Followed, IndexChanges, Line, decide, merge, needs_attention, takes_place
-from hookkeeper.registry.index.rollup import COUNTERS, Rollups, Subject, count_event, of_all_tenants
+from hookkeeper.registry.index.rollup import COUNTERS, Rollups, Subject, count_event, in_periods, of_all_tenants
 from hookkeeper.registry.transactions import Steps
 
 Name = tuple[str, str]
@@ -143,8 +143,8 @@ def _deliveries(reports: Sequence[RunReport]) -> Steps[dict[DeliveryKey, Deliver
     return {row.key: row for row in rows}
 
 
-def _add(counters: Rollups) -> Steps[None]:
-    changed = {key: counts for key, counts in counters.items() if any(counts.values())}
+def _add(minutes: Rollups) -> Steps[None]:
+    changed = {key: counts for key, counts in in_periods(minutes).items() if any(counts.values())}
     if not changed:
         return
     kept = (yield from within_bounds(changed)) | of_all_tenants(changed)
