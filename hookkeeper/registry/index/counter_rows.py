@@ -57,7 +57,7 @@ def within_bounds(counters: Rollups) -> Steps[Rollups]:
     """Return the counters by the rows in which they are kept."""
     wanted: dict[Period, list[RollupKey]] = defaultdict(list)
     for key in sorted((yield from _of_crowded_days(counters))):
-        wanted[_period(key)].append(key)
+        wanted[Period(key.seconds, key.tenant, key.at)].append(key)
     numbers = yield from _numbers_of_rows(wanted)
     kept = dict(counters)
     for period, keys in wanted.items():
@@ -78,10 +78,6 @@ def _of_crowded_days(keys: Iterable[RollupKey]) -> Steps[list[RollupKey]]:
         by_day[Period(DAY, key.tenant, key.at - key.at % DAY)].append(key)
     numbers = yield from _numbers_of_rows(by_day)
     return [key for day, of_day in by_day.items() if numbers[day] + len(of_day) > MAX_ROWS_BY_TYPE for key in of_day]
-
-
-def _period(key: RollupKey) -> Period:
-    return Period(key.seconds, key.tenant, key.at)
 
 
 def _numbers_of_rows(periods: Iterable[Period]) -> Steps[Counter[Period]]:

@@ -5,9 +5,10 @@ a report that is repeated or comes after a later one changes nothing.
 """
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import product
 from typing import NamedTuple
 
 from hookkeeper.messages.event import Attempt, Channel, DeliveryStatus
@@ -89,11 +90,9 @@ def count_attempts(rollups: Rollups, subject: Subject, attempts: Iterable[Attemp
 
 def in_periods(minutes: Rollups) -> Rollups:
     """Add up minutes to hours and days; return all three."""
-    found: Rollups = {}
-    for key, counters in minutes.items():
-        for seconds in PERIODS:
-            period = key._replace(seconds=seconds, at=key.at - key.at % seconds)
-            found.setdefault(period, Counter()).update(counters)
+    found: Rollups = defaultdict(Counter)
+    for (key, counters), seconds in product(minutes.items(), PERIODS):
+        found[key._replace(seconds=seconds, at=key.at - key.at % seconds)].update(counters)
     return found
 
 
@@ -120,8 +119,8 @@ def outcome_of(attempt: Attempt) -> str:
 
 
 def _add(rollups: Rollups, subject: Subject, when: datetime, counters: dict[str, int]) -> None:
-    second = int(when.timestamp())
-    key = RollupKey(MINUTE, subject.tenant, second - second % MINUTE, subject.webhook_id, subject.type, subject.channel)
+    tenant, type_, webhook_id, channel = subject
+    key = RollupKey(MINUTE, tenant, int(when.timestamp()) // MINUTE * MINUTE, webhook_id, type_, channel)
     if (counted := rollups.get(key)) is None:
         rollups[key] = counted = Counter()
     for name, number in counters.items():

@@ -144,7 +144,7 @@ def _deliveries(reports: Sequence[RunReport]) -> Steps[dict[DeliveryKey, Deliver
 
 
 def _add(minutes: Rollups) -> Steps[None]:
-    changed = {key: counts for key, counts in in_periods(minutes).items() if any(counts.values())}
+    changed = in_periods({key: counts for key, counts in minutes.items() if any(counts.values())})
     if not changed:
         return
     kept = (yield from within_bounds(changed)) | of_all_tenants(changed)
