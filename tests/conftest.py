@@ -155,7 +155,7 @@ async def bare(temporal: Client, request: pytest.FixtureRequest) -> Client:
     name = f"bare-{abs(hash(request.node.name)) % 10**9}"
     retention = Duration(seconds=3 * 86400)
     await temporal.workflow_service.register_namespace(
-        RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention)
+        RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention), retry=True
     )
     client = Client(temporal.service_client, namespace=name, data_converter=temporal.data_converter)
     async with asyncio.timeout(WAIT_TIMEOUT):
