@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from secrets import token_hex
 
 from temporalio.client import Client
 
@@ -36,6 +37,7 @@ WORKFLOWS: list[type] = [
 async def running(client: Client, store: Store, settings: Settings) -> AsyncIterator[None]:
     """Serve all task queues until the block ends."""
     queue, slots = settings.task_queue, settings.max_concurrent_activities
+    own_queue = task_queues.process_queue(queue, token_hex(8))
     gateway = Gateway(client, queue, store.rows)
     missing = webhook_runs(store, settings, gateway).start_missing
     temporal_time = partial(server_time, client, queue)
@@ -44,12 +46,13 @@ async def running(client: Client, store: Store, settings: Settings) -> AsyncIter
     async with (
         retention.running(),
         RunRepair(client, gateway, store, missing).running(),
-        open_activities(client, store, settings) as activities,
+        open_activities(client, store, settings, own_queue) as activities,
     ):
         queues = [
             ServedQueue(queue, activities.main, slots, WORKFLOWS),
             ServedQueue(task_queues.retry_queue(queue), activities.retries, slots),
             ServedQueue(task_queues.bulk_queue(queue), activities.bulk, MAX_CONCURRENT_BULK, polls=2),
+            ServedQueue(own_queue, activities.own, slots, polls=2, is_own=True),
         ]
         async with serve(client, settings, queues):
             yield

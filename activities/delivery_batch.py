@@ -25,7 +25,7 @@ from hookkeeper import metrics, task_queues, tracing
 from hookkeeper.asyncio_tasks import stop, wait_for_all
 from hookkeeper.content.errors import ContentError
 from hookkeeper.error_types import TENANT_AT_LIMIT
-from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts
+from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts, Ongoing
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
@@ -37,6 +37,8 @@ from hookkeeper.temporal.events.shared_runs import find_shared_run
 
 ACTING_INTERVAL = 1.0
 """Seconds after which outcomes count for the health of their webhooks, while other attempts of their batch last."""
+AT_ONCE = 0.5
+"""Seconds for attempts in a local activity, which holds the workflow task: commands to the run wait for it."""
 MAX_CONCURRENT_ATTEMPTS = 100
 """Attempts of one tenant in one activity."""
 log = structlog.get_logger("hookkeeper.delivery")
@@ -135,9 +137,12 @@ class BatchRunner:
         after: AfterAttempts,
         *,
         heartbeat_delay: timedelta,
+        process_queue: str,
         always_alert: bool = False,
     ) -> None:
         """`heartbeat_delay`: time from an outcome to the heartbeat that reports it.
+
+        `process_queue`: the task queue of this process.
 
         `always_alert`: the operator wants an alert of every failure, whatever the webhook's settings are.
         """
@@ -149,6 +154,7 @@ class BatchRunner:
         self._data = EventData(temporal)
         self._always_alert = always_alert
         self._recent = RecentBatches(heartbeat_delay)
+        self._process_queue = process_queue
 
     async def run(self, batch: DeliveryBatch, make_attempt: MakeAttempt) -> BatchResult:
         """Make every attempt of the batch, whose events may be of several tenants.
@@ -172,7 +178,10 @@ class BatchRunner:
                 retry_after=max(delays, default=None),
             )
 
-        progress = self._recent.of_this_activity(batch.targets)
+        progress = self._recent.of_this_activity(batch.targets, batch.begun_by)
+        if (info := activity.info()).is_local:
+            result = await progress.begin(work, AT_ONCE)
+            return result or BatchResult(ongoing=Ongoing(task_queue=self._process_queue, activity_id=info.activity_id))
         # Heartbeats continue after a cancellation: an attempt can take longer than the heartbeat timeout.
         async with heartbeating(progress.details):
             try:

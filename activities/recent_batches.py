@@ -43,7 +43,7 @@ class BatchProgress:
         self._work: asyncio.Task[BatchResult] | None = None
         self._waiting = 0
         """Tries that wait for the work."""
-        self._heartbeat: Callable[..., None] = activity.heartbeat
+        self._heartbeat: Callable[..., None] = lambda *details: None  # a local activity has none
         self._next_report: asyncio.TimerHandle | None = None
 
     def add(self, key: OutcomeKey, outcome: Outcome) -> None:
@@ -64,7 +64,13 @@ class BatchProgress:
             by_event.setdefault(number, []).append(outcome)
         return (by_event,) if by_event else ()
 
-    async def share(self, work: Callable[["BatchProgress"], Coroutine[Any, Any, BatchResult]]) -> BatchResult:
+    async def begin(self, work: "Work", seconds: float) -> BatchResult | None:
+        """Start the work unless it is running, or has succeeded; return its result, None if it takes longer."""
+        working = self._working(work)
+        await asyncio.wait([working], timeout=seconds)
+        return working.result() if working.done() else None
+
+    async def share(self, work: "Work") -> BatchResult:
         """Return the result of the work, which all tries share: it is started unless it is running, or has succeeded.
 
         The present try sends the heartbeats. If it has to stop, and no other waits, it cancels the work. If it is
@@ -72,10 +78,7 @@ class BatchProgress:
         """
         self.outcomes |= {**reported_outcomes(), **self.outcomes}
         self._heartbeat = partial(copy_context().run, activity.heartbeat)
-        if self._work is None or not _can_be_joined(self._work):
-            self._work = asyncio.create_task(work(self))
-            self._work.add_done_callback(lambda _: self._cancel_report())
-        working = self._work
+        working = self._working(work)
         self._waiting += 1
         try:
             while True:
@@ -91,11 +94,21 @@ class BatchProgress:
         finally:
             self._waiting -= 1
 
+    def _working(self, work: "Work") -> asyncio.Task[BatchResult]:
+        """Return the work of all tries; start it if it cannot be joined."""
+        if self._work is None or not _can_be_joined(self._work):
+            self._work = asyncio.create_task(work(self))
+            self._work.add_done_callback(lambda _: self._cancel_report())
+        return self._work
+
     def _cancel_report(self) -> None:
         """Send no heartbeat for the outcomes that were added: one has been sent, or the result reports them."""
         if self._next_report is not None:
             self._next_report.cancel()
             self._next_report = None
+
+
+Work = Callable[[BatchProgress], Coroutine[Any, Any, BatchResult]]
 
 
 class RecentBatches:
@@ -107,10 +120,10 @@ class RecentBatches:
             MAX_OUTCOMES, RETENTION_SECONDS, getsizeof=lambda progress: progress.targets
         )
 
-    def of_this_activity(self, targets: int) -> BatchProgress:
-        """Return the progress of the present activity, which makes `targets` attempts."""
+    def of_this_activity(self, targets: int, begun_by: str = "") -> BatchProgress:
+        """Return the progress of the present activity, with `targets` attempts, or of the one that began them."""
         info = activity.info()
-        key = (info.workflow_run_id or "", info.activity_id)
+        key = (info.workflow_run_id or "", begun_by or info.activity_id)
         progress = self._known.get(key)
         if progress is None:
             progress = self._known[key] = BatchProgress(min(targets, MAX_OUTCOMES), self._heartbeat_delay)

@@ -85,13 +85,17 @@ class Activities:
     main: list[Activity]
     retries: list[Activity]
     bulk: list[Activity]
+    own: list[Activity]
+    """Those of the process that has begun something."""
 
 
 @asynccontextmanager
-async def open_activities(temporal: Client, store: Store, settings: Settings) -> AsyncIterator[Activities]:
+async def open_activities(
+    temporal: Client, store: Store, settings: Settings, process_queue: str
+) -> AsyncIterator[Activities]:
     """Make the activities, and keep the clients that they use open until the block ends."""
     async with open_clients(settings) as clients:
-        yield _activities(temporal, store, settings, clients)
+        yield _activities(temporal, store, settings, clients, process_queue)
 
 
 def webhook_runs(store: Store, settings: Settings, gateway: Gateway) -> WebhookRuns:
@@ -110,7 +114,7 @@ def _incident_calls(gateway: Gateway, settings: Settings) -> IncidentCalls:
     )
 
 
-def _activities(temporal: Client, store: Store, settings: Settings, clients: Clients) -> Activities:
+def _activities(temporal: Client, store: Store, settings: Settings, clients: Clients, process_queue: str) -> Activities:
     gateway = Gateway(temporal, settings.task_queue, store.rows)
     operators = operator_alerts(settings)
     concurrency = TenantConcurrency(settings.max_concurrent_activities, settings.max_concurrent_per_tenant)
@@ -124,6 +128,7 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
         memory,
         HealthRecorder(store, settings.health_defaults, calls).record,
         heartbeat_delay=settings.heartbeat_delay,
+        process_queue=process_queue,
         always_alert=operators is not None,
     )
     mail = SuppressingProvider(mail_provider(settings, clients.own), store.suppressions)
@@ -170,6 +175,7 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
             firing.cancel_scheduled_event,
         ],
         bulk=_bulk_activities(temporal, store, settings, gateway),
+        own=[webhooks.deliver_webhooks],
     )
 
 

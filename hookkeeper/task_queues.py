@@ -15,6 +15,11 @@ def bulk_queue(task_queue: str) -> str:
     return f"{task_queue}-bulk"
 
 
+def process_queue(task_queue: str, process: str) -> str:
+    """Name the task queue of one worker process: it goes on with the attempts that it has begun."""
+    return f"{task_queue}-process-{process}"
+
+
 def by_kind(task_queue: str) -> dict[str, str]:
     """Return the names of all task queues by their kinds."""
     return {

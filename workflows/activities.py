@@ -20,6 +20,7 @@ from workflows import timers
 
 INTERNAL_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 """After internal errors (registry unreachable, worker killed, a bug): without limit, and charged to no webhook."""
+ONCE = RetryPolicy(maximum_attempts=1)
 RESCHEDULE_INTERVAL = timedelta(minutes=1)
 """An activity that was ended from outside is scheduled again after this time."""
 BULK_HEARTBEAT_TIMEOUT = timedelta(seconds=10)
@@ -53,7 +54,7 @@ async def run_until_done(
                 return result
             reason = "its result is not complete"
         except ActivityError as error:
-            if _is_cancelling() or is_expected(error):
+            if is_cancelling() or is_expected(error):
                 raise
             reason = str(error.cause or error)
         except ValueError as error:
@@ -62,6 +63,21 @@ async def run_until_done(
             "activity %s ended in a way that was not requested (%s): it is scheduled again in one minute", name, reason
         )
         await timers.sleep(RESCHEDULE_INTERVAL, f"{name} was ended from outside: scheduled again in 1 min")
+
+
+async def run_at_once(
+    activity: Callable[[Any, Argument], Awaitable[Result]], argument: Argument, timeout: timedelta, summary: str | None
+) -> Result:
+    """Run an activity once, within the present workflow task. Raises ActivityError if it fails."""
+    result: Result = await workflow.start_local_activity(
+        activity.__name__,
+        argument,
+        result_type=get_type_hints(activity)["return"],
+        start_to_close_timeout=timeout,
+        retry_policy=ONCE,
+        summary=summary,
+    )
+    return result
 
 
 async def run_bulk_step(
@@ -95,6 +111,7 @@ def _decoded(raw: RawValue | None, type_: type) -> Any:
         raise ValueError(f"its result cannot be read: {type(error).__name__}") from None
 
 
-def _is_cancelling() -> bool:
+def is_cancelling() -> bool:
+    """Return whether the calling task is being cancelled."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -21,7 +21,7 @@ from activities.runs import RunActivities
 from activities.webhooks import WebhookActivities
 from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.commands import RunIsClosing, UnknownDelivery, select
-from hookkeeper.messages.batch import BatchResult, DeliveryBatch, EventAttempts
+from hookkeeper.messages.batch import DeliveryBatch, EventAttempts
 from hookkeeper.messages.event import Delivery, EventInput, EventState, event_state
 from hookkeeper.messages.shared_run import HandOver, SharedCommand, SharedRunInput, SharedRunResult
 from hookkeeper.outcomes import Outcome
@@ -31,7 +31,7 @@ from workflows.activities import run_until_done
 from workflows.batches import record_outcomes
 from workflows.commands import APPLY
 from workflows.delivery import DeliveryState
-from workflows.dispatch import FIRST_HEARTBEAT_TIMEOUT, batch_timeout, begin_attempts, is_complete
+from workflows.dispatch import FIRST_HEARTBEAT_TIMEOUT, begin_attempts, make_attempts
 from workflows.event import EventWorkflow
 from workflows.record import SharedRunRecords
 
@@ -139,11 +139,10 @@ class SharedRunWorkflow:
         if not begun:
             return [], timedelta()
         batch = DeliveryBatch(events=tuple(attempts for _, attempts in begun), is_shared=True, is_rest=is_rest)
-        result: BatchResult = await run_until_done(
+        result = await make_attempts(
             WebhookActivities.deliver_webhooks,
             batch,
-            start_to_close_timeout=batch_timeout(batch.targets),
-            is_complete=lambda result: is_complete(result, batch),
+            is_quick=all(event.event.quick for event, _ in begun),
             heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT,
             priority=Priority(fairness_key=task_queues.tenant_or_several({event.tenant for event in batch.events})),
             summary=summaries.together_summary([event.id for event in batch.events], batch.targets),

@@ -43,6 +43,15 @@ class EventAttempts(Message):
     """The context in which the attempts are traced."""
 
 
+class Ongoing(Message):
+    """Attempts that last longer than a local activity may: a process goes on with them."""
+
+    task_queue: str
+    """That of the process."""
+    activity_id: str
+    """That of the local activity which has begun them."""
+
+
 class DeliveryBatch(Message):
     """The attempts that one activity makes together."""
 
@@ -52,6 +61,8 @@ class DeliveryBatch(Message):
     """The run is shared: an event whose row names another run is left to that."""
     is_rest: bool = False
     """Other events of the run are settled already: its end is not to be delayed."""
+    begun_by: str = ""
+    """The local activity that has begun the attempts in this process."""
 
     @property
     def targets(self) -> int:
@@ -68,3 +79,5 @@ class BatchResult(Message):
     """The events, by their place in the batch, that another run has: no attempt was made."""
     retry_after: float | None = None
     """Seconds after which the tenants at their limits should have a free slot."""
+    ongoing: Ongoing | None = None
+    """There are no outcomes yet."""

@@ -194,6 +194,8 @@ class EventInput(Message):
     deliveries: tuple[Delivery, ...] = ()
     max_hold: float | None = None
     """Seconds after which a held delivery fails; None: never."""
+    quick: bool = False
+    """Its webhooks have answered within a second of late: the first attempts are made within the workflow task."""
     traceparent: str | None = None
     """The context in which its run and its attempts are traced (`hookkeeper.tracing`)."""
     parts: int = 1

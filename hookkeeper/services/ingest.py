@@ -155,12 +155,10 @@ class EventIngest:
             await asyncio.wait([in_batch.earlier])
         is_due = event.deliver_at is None
         slots = await self._slots(webhooks, now) if is_due else {}
-        run = _new_run(
-            self._input(event, event_id, now, deliveries_to(webhooks, order_keys, slots, is_due=is_due)),
-            size,
-            expected=_expected(webhooks, now),
-            search_keys=search_keys,
-        )
+        expected = _expected(webhooks, now)
+        deliveries = deliveries_to(webhooks, order_keys, slots, is_due=is_due)
+        made = self._input(event, event_id, now, deliveries, quick=is_due and expected == "quick")
+        run = _new_run(made, size, expected=expected, search_keys=search_keys)
         if in_batch is not None:
             run = replace(run, has_place=in_batch.end)
         may_succeed = all(webhook.may_succeed_now for webhook in webhooks)
@@ -262,7 +260,9 @@ class EventIngest:
         event_id: str,
         now: datetime,
         deliveries: tuple[Delivery, ...],
+        *,
         only_to: str | None = None,
+        quick: bool = False,
     ) -> EventInput:
         return EventInput(
             id=event_id,
@@ -276,6 +276,7 @@ class EventIngest:
             deliver_at=event.deliver_at,
             deliveries=deliveries,
             max_hold=self._settings.max_hold.total_seconds(),
+            quick=quick,
             traceparent=(
                 tracing.of_new_event(event.tenant, event_id, event.type) if self._settings.traces_events else None
             ),

@@ -53,6 +53,7 @@ class Worker:
             self.memory,
             _unchanged,
             heartbeat_delay=timedelta(seconds=0.1),
+            process_queue="hookkeeper-process-1",
         )
         self.made: list[tuple[str, str]] = []
         self.broken: set[str] = set()

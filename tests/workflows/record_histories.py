@@ -245,6 +245,23 @@ async def test_record_shared_moved(instance: Instance, inbox: Receiver) -> None:
     await instance.run("moved").terminate()
 
 
+async def test_record_quick(instance: Instance, inbox: Receiver) -> None:
+    """First attempts within the workflow task: one succeeds, one fails and is retried, one lasts; of two that share a
+    run, one lasts and fails.
+    """
+    webhook = await fresh(instance, inbox, retry={"schedule": [0.1]})
+    await instance.until_closed((await instance.send())["id"])
+    await save(instance, (await instance.send())["id"], "quick")
+    inbox.answers = [Answer(500)]
+    await save(instance, (await instance.send())["id"], "quick_retried")
+    inbox.answers = [Answer(delay=0.8)]
+    await save(instance, (await instance.send())["id"], "quick_lasting")
+    inbox.answers = [Answer(), Answer(500, delay=0.8)]
+    events = [to(instance, webhook, name).model_copy(update={"quick": True}) for name in ("quick", "lasting")]
+    await save_shared(await shared_runs.start(instance, events), "shared_quick_lasting")
+    await drop(instance, webhook)
+
+
 async def test_record_shared_waiting(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
     """A tenant is at its limit: its event waits in the shared run, after another has succeeded."""
     async with running_instance(temporal, tmp_path, max_concurrent_per_tenant=1) as instance, receiver() as slow:

@@ -51,6 +51,7 @@ async def start_run(
         search_attributes=search_attributes(event, run_number),
         static_summary=run_summary(event, part),
         priority=Priority(fairness_key=event.tenant),
+        request_eager_start=True,
     )
     assert handle.result_run_id is not None
     return handle.result_run_id

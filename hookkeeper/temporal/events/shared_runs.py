@@ -90,6 +90,7 @@ async def start_shared_run(client: Client, task_queue: str, workflow_id: str, ru
             search_attributes=shared_search_attributes(run.events),
             static_summary=shared_summary(run.events),
             priority=Priority(fairness_key=task_queues.tenant_or_several({event.tenant for event in run.events})),
+            request_eager_start=True,
         )
         return handle.result_run_id
     return None

@@ -53,6 +53,8 @@ class ServedQueue:
     workflows: Sequence[type] = ()
     polls: int = 5
     """Requests for activities that wait at Temporal at the same time."""
+    is_own: bool = False
+    """It is the queue of this process, whose version does not matter."""
 
 
 @asynccontextmanager
@@ -78,6 +80,7 @@ def _worker(
     version: WorkerDeploymentConfig | None,
     settings: Settings,
 ) -> Worker:
+    version = None if queue.is_own else version
     return Worker(
         client,
         task_queue=queue.name,
@@ -93,6 +96,7 @@ def _worker(
         max_concurrent_workflow_task_polls=WORKFLOW_POLLS,
         nonsticky_to_sticky_poll_ratio=PART_FOR_NEW_RUNS,
         max_concurrent_activities=queue.max_concurrent_activities + SPARE_SLOTS,
+        max_concurrent_local_activities=queue.max_concurrent_activities + SPARE_SLOTS,
         max_concurrent_activity_task_polls=queue.polls,
         max_heartbeat_throttle_interval=settings.heartbeat_delay,
         graceful_shutdown_timeout=settings.shutdown_timeout,
