@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BUDGETS = {
-    "activities": 3_150,
+    "activities": 3_170,
     "api": 10_150,
     "dashboard": 5_000,
     "hookkeeper/cells": 500,
@@ -22,13 +22,13 @@ BUDGETS = {
     "hookkeeper/crypto": 400,
     "hookkeeper/egress": 1_700,
     "hookkeeper/mail": 750,
-    "hookkeeper/messages": 970,
+    "hookkeeper/messages": 980,
     "hookkeeper/registry": 9_100,
     "hookkeeper/sandbox": 800,
     "hookkeeper/services": 5_470,
     "hookkeeper/temporal": 4_700,
     "hookkeeper": 2_450,
-    "workflows": 2_600,
+    "workflows": 2_650,
 }
 """Lines of Python that a folder may have, without those of folders that have a budget of their own. A budget is raised
 in a commit of its own that says why."""
