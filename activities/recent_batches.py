@@ -65,10 +65,13 @@ class BatchProgress:
         return (by_event,) if by_event else ()
 
     async def begin(self, work: "Work", seconds: float) -> BatchResult | None:
-        """Start the work unless it is running, or has succeeded; return its result, None if it takes longer."""
+        """Start the work unless it is running, or has succeeded; return its result. None: another try has to join it,
+        because it takes longer, or has failed after an attempt.
+        """
         working = self._working(work)
         await asyncio.wait([working], timeout=seconds)
-        return working.result() if working.done() else None
+        has_to_be_joined = self.outcomes and not _can_be_joined(working)
+        return working.result() if working.done() and not has_to_be_joined else None
 
     async def share(self, work: "Work") -> BatchResult:
         """Return the result of the work, which all tries share: it is started unless it is running, or has succeeded.

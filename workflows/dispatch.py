@@ -19,7 +19,7 @@ from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.messages.event import Channel, EventInput
 from hookkeeper.outcomes import NOT_MADE, Outcome
 from workflows import summaries
-from workflows.activities import ONCE, is_cancelling, run_at_once, run_until_done
+from workflows.activities import is_cancelling, run_at_once, run_until_done
 from workflows.delivery import DeliveryState
 
 MAX_INLINE_BYTES = 32 * 1024
@@ -91,8 +91,7 @@ async def _join(
     """Wait for attempts where they are being made. Raises ActivityError if that process has died."""
     own: ActivityConfig = {
         "task_queue": ongoing.task_queue,
-        "schedule_to_start_timeout": FIRST_HEARTBEAT_TIMEOUT,
-        "retry_policy": ONCE,
+        "schedule_to_start_timeout": FIRST_HEARTBEAT_TIMEOUT,  # also of a retry, when the process has died
     }
     return await run_until_done(
         activity,

@@ -44,7 +44,7 @@ class EventAttempts(Message):
 
 
 class Ongoing(Message):
-    """Attempts that last longer than a local activity may: a process goes on with them."""
+    """Attempts that last longer than a local activity may, or meet an error: a process goes on with them."""
 
     task_queue: str
     """That of the process."""

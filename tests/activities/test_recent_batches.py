@@ -196,3 +196,36 @@ async def test_a_result_is_not_kept_for_longer_than_its_retention(monkeypatch: p
     recent = RecentBatches(DELAY)
     assert await answer(recent, "run-1", 1) == 1
     assert await answer(recent, "run-1", 2) == 2
+
+
+async def test_a_local_activity_that_fails_after_an_attempt_is_joined() -> None:
+    """One that fails before is not: nothing was sent."""
+    recent = RecentBatches(DELAY)
+    sent: list[str] = []
+
+    async def work(progress: BatchProgress) -> BatchResult:
+        if not progress.outcomes and has_outcome:
+            sent.append("wh_1")
+            progress.add((0, "wh_1"), SUCCEEDED)
+            raise ValueError("an internal error")
+        if not has_outcome:
+            raise ValueError("before an attempt")
+        return ANSWERED
+
+    local, joining = ActivityEnvironment(), ActivityEnvironment()
+    local.info = replace(local.info, activity_id="1", is_local=True)
+    joining.info = replace(joining.info, activity_id="2")
+
+    async def begin() -> BatchResult | None:
+        return await recent.of_this_activity(1).begin(work, 1)
+
+    async def join() -> BatchResult:
+        return await recent.of_this_activity(1, begun_by="1").share(work)
+
+    has_outcome = False
+    with pytest.raises(ValueError, match="before an attempt"):
+        await local.run(begin)
+    has_outcome = True
+    assert await local.run(begin) is None
+    assert await joining.run(join) == ANSWERED
+    assert sent == ["wh_1"]
