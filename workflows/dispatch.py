@@ -62,12 +62,11 @@ async def make_attempts(
     is_quick: bool,
     **config: Unpack[ActivityConfig],
 ) -> BatchResult:
-    """Make the attempts of a batch, quick ones within the workflow task: that halves the cost of a run (decision 64).
+    """Make the attempts of a batch, quick ones within the workflow task (decision 64).
 
-    What takes longer than such a task may goes on in the process that has begun it. If this process has died, or could
-    not make the attempts, they are made as others are.
+    Quick ones that last go on in the process that has begun them. If that process has died, or could not make them, an
+    ordinary activity does.
     """
-
     config["cancellation_type"] = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
     config["start_to_close_timeout"] = timeout = batch_timeout(batch.targets)
     if is_quick:
@@ -97,7 +96,7 @@ async def _join(
         activity,
         batch.model_copy(update={"begun_by": ongoing.activity_id}),
         is_complete=lambda result: is_complete(result, batch),
-        is_expected=lambda _: True,
+        is_expected=lambda _: True,  # whatever ends it, an ordinary activity follows
         **(config | own),
     )
 

@@ -195,7 +195,7 @@ class EventInput(Message):
     max_hold: float | None = None
     """Seconds after which a held delivery fails; None: never."""
     quick: bool = False
-    """Its webhooks have answered within a second of late: the first attempts are made within the workflow task."""
+    """Its webhooks have recently answered within a second: the first attempts are made within the workflow task."""
     traceparent: str | None = None
     """The context in which its run and its attempts are traced (`hookkeeper.tracing`)."""
     parts: int = 1

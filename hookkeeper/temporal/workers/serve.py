@@ -54,7 +54,7 @@ class ServedQueue:
     polls: int = 5
     """Requests for activities that wait at Temporal at the same time."""
     is_own: bool = False
-    """It is the queue of this process, whose version does not matter."""
+    """It is the queue of this process alone: its worker has no version."""
 
 
 @asynccontextmanager
