@@ -88,10 +88,5 @@ def first_batches(deliveries: Collection[DeliveryState]) -> list[list[DeliverySt
     A worker that is killed can lose the latest outcomes of a batch. A webhook that arrives twice has the same
     `webhook-id`; an email that arrives twice has been read twice.
     """
-    together = [delivery for delivery in deliveries if can_share_batch(delivery)]
-    return [together, *([delivery] for delivery in deliveries if not can_share_batch(delivery))]
-
-
-def can_share_batch(delivery: DeliveryState) -> bool:
-    record = delivery.record
-    return record.channel == "webhook" and record.rate is None and record.ordered is None
+    together = [delivery for delivery in deliveries if delivery.can_share_batch]
+    return [together, *([delivery] for delivery in deliveries if not delivery.can_share_batch)]

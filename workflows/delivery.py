@@ -63,6 +63,12 @@ class DeliveryState:
         return not (self.is_final or self.held or self.forced or self.is_queued or status.is_started(self.record))
 
     @property
+    def can_share_batch(self) -> bool:
+        """Its attempt is made as soon as it is due, together with others."""
+        record = self.record
+        return record.channel == "webhook" and record.rate is None and record.ordered is None
+
+    @property
     def is_held_by_webhook(self) -> bool:
         """Held until its webhook is resumed or enabled."""
         return self.held and self.record.reason in ("webhook_disabled", "webhook_paused")

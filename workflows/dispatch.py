@@ -46,7 +46,7 @@ def start_batch(event: EventInput, deliveries: Sequence[DeliveryState], is_first
     running = make_attempts(
         ACTIVITIES[first.record.channel],
         batch,
-        is_quick=is_first and event.quick and first.record.channel == "webhook",
+        is_quick=is_first and event.quick and first.can_share_batch,
         task_queue=task_queue,
         heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT if is_first else RETRY_HEARTBEAT_TIMEOUT,
         priority=priority,

@@ -9,7 +9,6 @@ from hookkeeper.commands import reopened
 from hookkeeper.messages.event import Delivery
 from hookkeeper.outcomes import Outcome
 from hookkeeper.policy import OrderPolicy
-from workflows.batches import can_share_batch
 from workflows.delivery import DeliveryState
 
 
@@ -25,7 +24,7 @@ def attempt(of: DeliveryState, verdict: Any = "failed", ordered: OrderPolicy | N
 def test_a_delivery_without_order_does_not_wait() -> None:
     free = delivery(ordered=None)
     assert free.is_new
-    assert can_share_batch(free)
+    assert free.can_share_batch
     assert not (free.is_queued or free.record.blocks_line)
     attempt(free)
     assert free.record.ordered is None  # whatever its webhook wants by now
@@ -33,7 +32,7 @@ def test_a_delivery_without_order_does_not_wait() -> None:
 
 def test_only_a_requested_attempt_is_due_before_its_turn() -> None:
     waiting = delivery()
-    assert not (waiting.is_new or can_share_batch(waiting))
+    assert not (waiting.is_new or waiting.can_share_batch)
     assert until_due(waiting) is None
     waiting.retry()
     assert until_due(waiting) == 0

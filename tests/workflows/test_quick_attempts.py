@@ -20,7 +20,9 @@ async def quick_webhook(instance: Instance, url: str, **fields: Any) -> dict[str
     webhook = await instance.webhook(url, **fields)
     await instance.until_closed((await instance.send())["id"])
     async with asyncio.timeout(WAIT_TIMEOUT):
-        while (await instance.store.webhooks.matching(instance.tenant, "order.paid"))[0].last_success_at is None:
+        while not all(
+            one.last_success_at for one in await instance.store.webhooks.matching(instance.tenant, "order.paid")
+        ):
             await asyncio.sleep(0.05)
     return webhook
 
@@ -48,6 +50,19 @@ async def test_a_quick_attempt_that_fails_is_retried(instance: Instance, inbox: 
     attempts = event["deliveries"][0]["attempts"]
     assert [attempt["status_code"] for attempt in attempts] == [500, 200]
     assert len(await activities(instance, accepted["id"])) == 1, "the retry"
+
+
+async def test_webhooks_with_a_rate_or_an_order_have_activities(instance: Instance, inbox: Receiver) -> None:
+    """What waits for its rate or its turn is not quick. Beside them, a plain webhook is."""
+    await quick_webhook(instance, inbox.url, rate_limit=5)
+    await quick_webhook(instance, inbox.url, ordered=True)
+    await quick_webhook(instance, inbox.url)
+    accepted = await instance.send()
+    event = await instance.until_closed(accepted["id"])
+    assert [len(delivery["attempts"]) for delivery in event["deliveries"]] == [1, 1, 1]
+    scheduled = await activities(instance, accepted["id"])
+    names = [each.activity_task_scheduled_event_attributes.activity_type.name for each in scheduled]
+    assert names.count("deliver_webhooks") == 2
 
 
 async def test_an_attempt_that_lasts_goes_on_in_its_process(instance: Instance, inbox: Receiver) -> None:
