@@ -28,6 +28,7 @@ from hookkeeper.search_attributes import (
     NEEDS_ATTENTION_KEY,
     TENANT_KEY,
 )
+from hookkeeper.temporal.server.connection import LateClient
 from hookkeeper.temporal.server.data_converter import data_converter
 from hookkeeper.temporal.server.namespace import inspect
 from instance_parts import kept_children, shared_apps
@@ -138,7 +139,9 @@ async def temporal_server() -> AsyncIterator[Client]:
         ],
     )
     async with environment:
-        yield environment.client
+        client = LateClient(address=environment.client.service_client.config.target_host)
+        await client.until_connected(WAIT_TIMEOUT)
+        yield client
     await asyncio.sleep(0.05)  # see docs/temporal.md: Temporal's threads need a moment at the end
 
 
@@ -155,7 +158,7 @@ async def bare(temporal: Client, request: pytest.FixtureRequest) -> Client:
     name = f"bare-{abs(hash(request.node.name)) % 10**9}"
     retention = Duration(seconds=3 * 86400)
     await temporal.workflow_service.register_namespace(
-        RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention), retry=True
+        RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention)
     )
     client = Client(temporal.service_client, namespace=name, data_converter=temporal.data_converter)
     async with asyncio.timeout(WAIT_TIMEOUT):

@@ -5,7 +5,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from hookkeeper.search_attributes import TENANT_KEY
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.events.run_state import find_run
-from hookkeeper.temporal.server.connection import while_away
 from hookkeeper.temporal.server.data_converter import data_converter
 from hookkeeper.temporal.server.readiness import describe_queue
 from instance_parts import app_of, empty_registry, new_app
@@ -155,8 +153,7 @@ class Instance:
         async with asyncio.timeout(WAIT_TIMEOUT):
             for queue in task_queues.by_kind(self.settings.task_queue).values():
                 async for _ in pauses():
-                    described = await while_away(partial(describe_queue, self.temporal, queue, activity))
-                    if described.pollers:
+                    if (await describe_queue(self.temporal, queue, activity)).pollers:
                         break
             while not await self.gateway.readiness.has_worker():
                 await asyncio.sleep(0.05)

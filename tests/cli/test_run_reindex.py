@@ -51,7 +51,7 @@ async def test_an_open_event_whose_run_a_restored_temporal_lacks_is_started_agai
     await until_indexed(own_instance, event_id)
     execution = WorkflowExecution(workflow_id=own_instance.run(event_id).id)
     request = DeleteWorkflowExecutionRequest(namespace=own_instance.temporal.namespace, workflow_execution=execution)
-    await own_instance.temporal.workflow_service.delete_workflow_execution(request, retry=True)
+    await own_instance.temporal.workflow_service.delete_workflow_execution(request)
     output = ""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while "1 open event had no run" not in output:  # the server deletes it later

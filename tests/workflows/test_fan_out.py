@@ -439,7 +439,7 @@ async def test_a_run_that_the_server_has_deleted_is_shown_by_its_rows(instance: 
             namespace=instance.temporal.namespace,
             workflow_execution=WorkflowExecution(workflow_id=first.id, run_id=first.run_id),
         )
-        await instance.temporal.workflow_service.delete_workflow_execution(request, retry=True)
+        await instance.temporal.workflow_service.delete_workflow_execution(request)
         async with asyncio.timeout(WAIT_TIMEOUT):
             while await find_run(instance.temporal, first.id):
                 await asyncio.sleep(0.1)
@@ -468,7 +468,7 @@ async def test_a_deleted_run_is_redelivered_while_the_first_one_is_open(instance
     request = DeleteWorkflowExecutionRequest(
         namespace=instance.temporal.namespace, workflow_execution=WorkflowExecution(workflow_id=second.id)
     )
-    await instance.temporal.workflow_service.delete_workflow_execution(request, retry=True)
+    await instance.temporal.workflow_service.delete_workflow_execution(request)
     async with asyncio.timeout(WAIT_TIMEOUT):
         while await find_run(instance.temporal, second.id):
             await asyncio.sleep(0.1)

@@ -11,23 +11,23 @@ from instances import Instance
 from receivers import Answer, Receiver, Request, receiver
 from timeouts import WAIT_TIMEOUT
 
-RATE = 5.0
+RATE, RATE_OF_BACKLOG = 5.0, 2.5
 EVENTS, BACKLOG = 10, 50
 
 
-def assert_rate(requests: list[Request], begin: float) -> None:
+def assert_rate(requests: list[Request], begin: float, rate: float = RATE) -> None:
     """No request is early. On a busy machine each can be late: the last one comes after all times before it."""
-    assert max(request.at for request in requests) - begin > (len(requests) - 1) / RATE - 0.05
+    assert max(request.at for request in requests) - begin > (len(requests) - 1) / rate - 0.05
 
 
 async def test_a_backlog_keeps_its_rate_and_delays_no_other_tenant(instance: Instance, inbox: Receiver) -> None:
-    """Setup: a webhook with ten seconds' worth of events waiting, and a webhook of another tenant with the same rate.
+    """Setup: a webhook with twenty seconds' worth of events waiting, and a webhook of another tenant.
 
     Proves: the other one has all its events long before the backlog is over; both keep their rate; none is lost; what
     waits shares no queue with webhooks that fail.
     """
     async with receiver() as other:
-        await instance.webhook(inbox.url, rate_limit=RATE)
+        await instance.webhook(inbox.url, rate_limit=RATE_OF_BACKLOG)
         first_of_backlog = time.monotonic()
         sent = await asyncio.gather(*(instance.send() for _ in range(BACKLOG)))
         await inbox.got(1)
@@ -39,7 +39,7 @@ async def test_a_backlog_keeps_its_rate_and_delays_no_other_tenant(instance: Ins
         of_other = await other.got(EVENTS)
         assert len(inbox.requests) < BACKLOG, "the other webhook had to wait for the backlog"
         assert_rate(of_other, first_of_other)
-        assert_rate(await inbox.got(BACKLOG), first_of_backlog)
+        assert_rate(await inbox.got(BACKLOG), first_of_backlog, RATE_OF_BACKLOG)
     for event in sent:
         (delivery,) = (await instance.until_final(event["id"]))["deliveries"]
         assert (delivery["status"], len(delivery["attempts"])) == ("succeeded", 1)

@@ -44,7 +44,7 @@ async def delete(instance: Instance, workflow_id: str) -> None:
     request = DeleteWorkflowExecutionRequest(
         namespace=instance.temporal.namespace, workflow_execution=WorkflowExecution(workflow_id=workflow_id)
     )
-    await instance.temporal.workflow_service.delete_workflow_execution(request, retry=True)
+    await instance.temporal.workflow_service.delete_workflow_execution(request)
 
 
 async def retrying(instance: Instance, inbox: Receiver) -> str:
@@ -108,7 +108,7 @@ async def test_a_reset_run_goes_on_and_its_rows_follow(own_instance: Instance, i
         request_id="reset",
         reason="test",
     )
-    await own_instance.temporal.workflow_service.reset_workflow_execution(reset, retry=True)
+    await own_instance.temporal.workflow_service.reset_workflow_execution(reset)
     await own_instance.until(event_id, "failed")
     await own_instance.until_closed(event_id)
     await until_indexed(own_instance, event_id)

@@ -80,7 +80,7 @@ async def test_the_worker_controller_names_the_worker_deployment(
         assert (await idle_instance.until_final(event_id))["status"] == "succeeded"
         assert await promote(idle_instance, "1.0") == "1.0"
     request = DescribeWorkerDeploymentRequest(namespace=idle_instance.temporal.namespace, deployment_name=name)
-    described = await idle_instance.temporal.workflow_service.describe_worker_deployment(request, retry=True)
+    described = await idle_instance.temporal.workflow_service.describe_worker_deployment(request)
     assert described.worker_deployment_info.routing_config.current_deployment_version.build_id == "1.0"
 
 

@@ -30,6 +30,8 @@ CAUSES = {
     "http2 error": "it is no Temporal server",
 }
 """What parts of the SDK's messages mean."""
+CONNECTION_ENDED = "operation was canceled"
+"""What the SDK calls it: docs/temporal.md."""
 MAX_PAUSE = 5.0
 BUSY = frozenset(
     {
@@ -61,6 +63,15 @@ class _LateService(_BridgeServiceClient):
     async def connect_once(self) -> None:
         """Connect. Raises RuntimeError, and ValueError for an address that is none."""
         await super()._connected_client()
+
+    async def _rpc_call(self, *args: Any, **options: Any) -> Any:
+        """Make a call again that met the end of its connection: a server ends each after five minutes by default."""
+        try:
+            return await super()._rpc_call(*args, **options)
+        except RPCError as error:
+            if (error.status, error.message) != (RPCStatusCode.CANCELLED, CONNECTION_ENDED):
+                raise
+        return await super()._rpc_call(*args, **options)
 
 
 class LateClient(Client):
