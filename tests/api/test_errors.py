@@ -241,7 +241,8 @@ async def test_an_unexpected_error_in_one_event_of_a_batch_affects_no_other(idle
     assert answer.status_code == 207
     assert [item["status"] for item in answer.json()["items"]] == [202, 500, 202]
     assert "hunter2" not in answer.text
-    assert [line["log_level"] for line in logs] == ["error"]
+    # The instance's own tasks may log an info meanwhile.
+    assert [line["log_level"] for line in logs if line["log_level"] != "info"] == ["error"]
 
 
 # What the OpenAPI page says

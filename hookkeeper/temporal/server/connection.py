@@ -30,7 +30,7 @@ CAUSES = {
     "http2 error": "it is no Temporal server",
 }
 """What parts of the SDK's messages mean."""
-CONNECTION_ENDED = "operation was canceled"
+CONNECTION_ENDED = ("operation was canceled", "h2 protocol error: http2 error")
 """What the SDK calls it: docs/temporal.md."""
 MAX_PAUSE = 5.0
 BUSY = frozenset(
@@ -69,9 +69,9 @@ class _LateService(_BridgeServiceClient):
         try:
             return await super()._rpc_call(*args, **options)
         except RPCError as error:
-            if (error.status, error.message) != (RPCStatusCode.CANCELLED, CONNECTION_ENDED):
+            if error.message not in CONNECTION_ENDED:
                 raise
-        return await super()._rpc_call(*args, **options)
+        return await super()._rpc_call(*args, **(options | {"retry": True}))
 
 
 class LateClient(Client):
