@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BUDGETS = {
-    "activities": 3_170,
+    "activities": 3_200,
     "api": 10_150,
     "dashboard": 5_000,
     "hookkeeper/cells": 500,
@@ -22,7 +22,7 @@ BUDGETS = {
     "hookkeeper/crypto": 400,
     "hookkeeper/egress": 1_700,
     "hookkeeper/mail": 750,
-    "hookkeeper/messages": 980,
+    "hookkeeper/messages": 985,
     "hookkeeper/registry": 9_100,
     "hookkeeper/sandbox": 800,
     "hookkeeper/services": 5_470,
