@@ -19,13 +19,14 @@ from activities import internal_errors
 from activities.attempts import BatchContext, EventData, PreparedAttempt, clock_offset, traced
 from activities.heartbeat import heartbeating
 from activities.memory_budget import WorkerMemory
-from activities.recent_batches import BatchProgress, OutcomeKey, RecentBatches
+from activities.recent_batches import BatchProgress, OutcomeKey, Outcomes, RecentBatches
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper import metrics, task_queues, tracing
 from hookkeeper.asyncio_tasks import stop, wait_for_all
 from hookkeeper.content.errors import ContentError
 from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts, Ongoing
+from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
@@ -54,6 +55,7 @@ class Made(NamedTuple):
     outcome: Outcome
 
 
+OF_ATTEMPT = Attempt.model_fields.keys() & Outcome.model_fields.keys()
 AfterAttempts = Callable[[str, Sequence[Made], Mapping[str, Webhook], timedelta], Awaitable[None]]
 """Acts on attempts of a tenant, once on each, and again if the activity is retried.
 
@@ -168,6 +170,8 @@ class BatchRunner:
 
         async def work(progress: BatchProgress) -> BatchResult:
             this = BatchTry(batch, progress, offset)
+            if batch.is_repeated:
+                progress.outcomes |= await self._recorded(this)
             moved = await self._moved(this) if batch.is_shared else set()
             made, delays = await self._work(this, this.by_tenant(moved), make_attempt)
             this.raise_unless_put_off(range(len(batch.events)))
@@ -190,6 +194,19 @@ class BatchRunner:
                 if progress.outcomes:
                     progress.heartbeat()
                 raise
+
+    async def _recorded(self, this: BatchTry) -> Outcomes:
+        """Return the outcomes of attempts that have succeeded, as rows say, which Temporal was not told."""
+        found: dict[OutcomeKey, Outcome] = {}
+        for number, request in this.missing(range(len(this.batch.events))):
+            event = this.batch.events[number]
+            snapshot = await self._store.rows.read(event.tenant, event.id)
+            if snapshot is None or snapshot.row.run_id != activity.info().workflow_run_id:
+                continue  # an earlier run has recorded them: this one was redelivered, or reset
+            for delivery in snapshot.state.deliveries:
+                if delivery.id == request.delivery and delivery.status == "succeeded":
+                    found[number, delivery.id] = _outcome_of(delivery)
+        return found
 
     async def _moved(self, this: BatchTry) -> set[int]:
         """Return the events that are in another run than this one, which was started late.
@@ -320,6 +337,13 @@ class BatchRunner:
             outcome = attempt.bad_template(error)
         wants_alerts = self._always_alert or webhook.on_failure is not None
         return outcome.model_copy(update={"alerts": True}) if wants_alerts else outcome
+
+
+def _outcome_of(succeeded: Delivery) -> Outcome:
+    """Return the outcome of the last attempt."""
+    attempt = succeeded.attempts[-1]
+    fields = {name: getattr(attempt, name) for name in OF_ATTEMPT}
+    return Outcome(delivery=succeeded.id, verdict="succeeded", target=succeeded.target, **fields)
 
 
 def _log_attempt(event: EventAttempts, request: AttemptRequest, outcome: Outcome) -> None:

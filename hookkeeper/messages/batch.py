@@ -63,6 +63,8 @@ class DeliveryBatch(Message):
     """Other events of the run are settled already: its end is not to be delayed."""
     begun_by: str = ""
     """The local activity that has begun the attempts in this process."""
+    is_repeated: bool = False
+    """A worker may have made the attempts, and recorded them, in a workflow task that it could not complete."""
 
     @property
     def targets(self) -> int:

@@ -1,11 +1,16 @@
 """First attempts of webhooks that answer quickly: they are made within the workflow task, as a local activity."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowExecutionStatus
 
+from hookkeeper.temporal.server.connection import LateClient
 from instances import Instance, without_registry
 from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT
@@ -148,3 +153,52 @@ async def test_quick_events_share_a_workflow_task_until_one_lasts(instance: Inst
             assert (await instance.until_final(name))["status"] == "succeeded"
         counts = [len(inbox.requests), len(other.requests)]
     assert counts == [12, 11]
+
+
+async def test_what_rows_know_is_not_sent_again(idle_instance: Instance, inbox: Receiver) -> None:
+    """Setup: a worker loses its way to Temporal during an attempt. It records the outcome, but cannot tell Temporal.
+    Proves: the next worker, which has the workflow task when that has timed out, does not send the event again.
+    """
+    async with idle_instance.working():
+        await quick_webhook(idle_instance, inbox.url)
+    inbox.answers = [Answer(delay=0.2)]
+    async with cut_off(idle_instance) as (cut, beyond), worker_process(beyond):
+        accepted = await idle_instance.send()
+        await inbox.got(2)
+        cut()
+        await idle_instance.until(accepted["id"], "succeeded")
+        assert (await idle_instance.run(accepted["id"]).describe()).status is WorkflowExecutionStatus.RUNNING
+        async with idle_instance.working():
+            event = await idle_instance.until_closed(accepted["id"])
+    assert (event["status"], len(event["deliveries"][0]["attempts"])) == ("succeeded", 1)
+    assert len(inbox.requests) == 2
+
+
+@asynccontextmanager
+async def cut_off(instance: Instance) -> AsyncIterator[tuple[Callable[[], None], Instance]]:
+    """Yield the instance as it is reached through a line, and what cuts that."""
+    host, port = instance.temporal.service_client.config.target_host.split(":")
+    writers: list[asyncio.StreamWriter] = []
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_server = await asyncio.open_connection(host, int(port))
+        writers.extend((writer, to_server[1]))
+        await asyncio.gather(pump(reader, to_server[1]), pump(to_server[0], writer))
+
+    line = await asyncio.start_server(serve, "127.0.0.1")
+
+    def cut() -> None:
+        line.close()
+        for writer in writers:
+            writer.transport.abort()
+
+    client = LateClient(address=f"127.0.0.1:{line.sockets[0].getsockname()[1]}")
+    try:
+        yield cut, replace(instance, temporal=client)
+    finally:
+        cut()
