@@ -41,7 +41,6 @@ KEYLESS = frozenset(
             "/portal/{token}",
             "/static/{asset}",
             "/theme/{colours}.css",
-            "/inbox/{token}",
         ),  # all other pages need a session: see `dashboard.routes`
     }
 )

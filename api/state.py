@@ -8,7 +8,6 @@ from fastapi import Request
 from api.authenticator import Authenticator
 from api.cursors import StreamCursors, cursor_key
 from api.forwards import Forwards
-from api.inboxes import Inboxes
 from api.limits import BacklogLimit, FormRefusals, HeldCounts, RequestConcurrency
 from api.server.connections import MAX_CONNECTIONS
 from api.streams.feed import ChangeFeed
@@ -78,7 +77,6 @@ class ApiState:
             StreamCursors(self.cursor_key),
             TenantLimit(MAX_STREAMS, per_tenant=MAX_STREAMS_PER_TENANT),
         )
-        self.inboxes = Inboxes(self.cursor_key)
         self.forwards = Forwards(self.cursor_key, self.authenticator, store.tenants, self.feed.limit)
         self.agent_tools: AgentTools | None = None
         """Made for the first agent."""

@@ -11,7 +11,6 @@ from fastapi import APIRouter, Request, Response
 from api.access import needs
 from api.deps import AnyTenant, CallerDep, Cursor, TenantsDep
 from api.filters import Terms
-from api.inboxes import MAX_PER_TENANT, RATE
 from api.sessions import portal_of
 from api.state import ApiState, state_of
 from dashboard.charts import count_range, tenants_of_the_day
@@ -92,27 +91,16 @@ async def _has(state: ApiState, caller: Caller, tenant: str, _: Callable[[str], 
     if not is_operator:
         return rows
     if "events:read" in caller.scopes:
-        rows += _open_now(state, tenant)
+        streams, note = state.feed.limit, f"{HERE}. An open overview or list of events has one"
+        rows.append(_counted("Streams of events", streams.held(tenant), streams.per_tenant, note))
     requests = state.concurrency.limit
     return [*rows, _counted("API requests at once", requests.held(tenant), requests.per_tenant, HERE)]
 
 
-def _open_now(state: ApiState, tenant: str) -> list[Row]:
-    """Return the use of what is in the memory of this process."""
-    streams, note = state.feed.limit, f"{HERE}. An open overview or list of events has one"
-    rows = [_counted("Streams of events", streams.held(tenant), streams.per_tenant, note)]
-    if state.settings.inboxes:
-        note = f"{HERE}. A further one takes the place of the oldest"
-        rows.append(_counted("Inboxes with requests", state.inboxes.number_of(tenant), MAX_PER_TENANT, note))
-    return rows
-
-
 def _may(settings: Settings, is_operator: bool) -> list[Row]:
     """Return the limits whose use is known to workers only, or not counted."""
-    inboxes = [("Requests to inboxes", RATE.replace("/", " a "), "of each API process")] if settings.inboxes else []
     per_process = [
         ("API requests of one key", settings.rate_limit or "none", "of each API process; keys can have their own"),
-        *inboxes,
         ("Deliveries and other steps at once", f"{settings.max_concurrent_per_tenant}", "of each worker and queue"),
         ("Memory for outgoing requests", f"{settings.max_bytes_in_flight // 2 / MIB:g} MiB", "of each worker"),
         ("Templates and filters at once", f"{MAX_CALLS_PER_TENANT}", "of each process"),

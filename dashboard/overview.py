@@ -145,7 +145,6 @@ async def show_overview(
         tenant=tenant,
         about={"tenant": named} if named else {},
         api=settings.public_url,
-        offers_inbox=settings.inboxes and caller.scopes >= {"webhooks:write", "events:write"},
     )
 
 

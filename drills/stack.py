@@ -184,7 +184,6 @@ def _environment(settings: Settings, ports: Ports) -> dict[str, str]:
         "ENCRYPTION_KEYS": _secret(settings.encryption_keys),
         "ALLOWED_NETWORKS": ",".join(settings.allowed_networks),
         "EMAIL_CAPTURE_DIR": str(settings.email_capture_dir or ""),
-        "INBOXES": str(settings.inboxes).lower(),
         "SENDGRID_API_KEY": _secret(settings.sendgrid_api_key),
         "SMTP_URL": _secret(settings.smtp_url),
         "PUBLIC_URL": settings.public_url,

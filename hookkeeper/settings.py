@@ -282,11 +282,6 @@ class Settings(BaseSettings):
         description="OpenTelemetry collector to which [traces](tracing.md) are exported with OTLP over HTTP:"
         " `http://127.0.0.1:4318`. Needs the extra `otel`",
     )
-    inboxes: bool = Field(
-        False,
-        description="Serve throw-away receivers at `/inbox/…`, which take requests without a key"
-        " ([dashboard](dashboard.md#first-steps)); `dev` and `demo` set it",
-    )
     mcp: bool = Field(
         True, description="Serve [agents](agents.md) at `/mcp`, with the scopes of their keys. Needs the extra `mcp`"
     )

@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BUDGETS = {
     "activities": 3_200,
-    "api": 10_150,
-    "dashboard": 5_000,
+    "api": 10_050,
+    "dashboard": 4_900,
     "hookkeeper/cells": 500,
     "hookkeeper/cli": 7_200,
     "hookkeeper/content": 2_950,

@@ -22,7 +22,6 @@ def settings_for(
         "admin_key": data.admin_key(),
         "allowed_networks": LOOPBACK,
         "email_capture_dir": data.emails,
-        "inboxes": True,
         "public_url": url(host, ports),
         "temporal_ui_url": f"http://{LOCALHOST}:{ports.ui}",
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -47,14 +47,6 @@ class ChangedMeanwhile(Exception):
 
 class PreviousKeySigns(Exception):
     """The signing key was rotated a short time ago: a further rotation would end the key that receivers still have."""
-
-
-class WebhookAddress(NamedTuple):
-    """What an inbox has to know of a webhook."""
-
-    id: str
-    url: str
-    secret: str
 
 
 class Webhooks:
@@ -147,13 +139,6 @@ class Webhooks:
 
         columns = (Webhook.uid, Webhook.name, Webhook.url, Webhook.metadata_)
         return await read_page_of_matching(self._database, query, order, limit, cursor, columns, meets)
-
-    async def addresses(self, tenant: str, limit: int) -> list[WebhookAddress]:
-        """Return id, URL and signing key of the tenant's latest webhooks."""
-        query = select(Webhook.id, Webhook.url, Webhook.secret).where(Webhook.tenant == tenant)
-        async with self._database.read() as session:
-            found = await session.execute(query.order_by(Webhook.created_at.desc(), Webhook.id.desc()).limit(limit))
-            return [WebhookAddress(*row) for row in found]
 
     async def update(
         self,

@@ -26,8 +26,6 @@ NEEDS = {
     "POST /events/bulk": "events:write",
     "GET /events/{event_id}/deliveries/{delivery}/request": "webhooks:read",
     "POST /events/{event_id}/deliveries/{delivery}/request/curl": "webhooks:secrets webhooks:write",
-    "POST /inbox/new": "webhooks:write",
-    "GET /inbox/{token}": "events:read",
     "GET /events/export.{kind}": "events:read",
     "GET /webhooks/export.{kind}": "webhooks:read",
     "GET /webhooks/{webhook_id}/deliveries/export.{kind}": "events:read",

@@ -71,23 +71,6 @@ async def test_delivers_an_event_posted_over_http(running_dev: processes.Dev, in
     assert event["links"]["temporal"].startswith(f"http://127.0.0.1:{running_dev.ports.ui}/")
 
 
-async def test_the_first_steps_make_an_inbox_that_gets_a_webhook(running_dev: processes.Dev, tenant: str) -> None:
-    """What dev allows by itself: an inbox, and deliveries to it."""
-    async with httpx.AsyncClient(base_url=running_dev.url, trust_env=False) as http:
-
-        async def submit(page: str, action: str, **fields: str) -> httpx.Response:
-            proof = re.search(r'name="proof" value="(\w+)"', (await http.get(page)).text)
-            assert proof
-            return await http.post(action, data={"proof": proof[1], **fields})
-
-        await submit("/login", "/login", key=running_dev.key)
-        made = await submit(f"/?tenant={tenant}", f"/inbox/new?tenant={tenant}")
-        assert made.status_code == 303, made.text
-        async with asyncio.timeout(WAIT_TIMEOUT):
-            while "signature is right" not in (await http.get(made.headers["location"])).text:
-                await asyncio.sleep(0.1)
-
-
 async def test_secrets_are_readable_by_the_owner_only(running_dev: processes.Dev) -> None:
     data = running_dev.folder / ".hookkeeper"
     assert data.stat().st_mode & 0o777 == 0o700

@@ -48,7 +48,7 @@ def run(script: str, folder: Path, **variables: str) -> None:
 async def ids(database_url: str) -> list[str]:
     """Return the ids of the webhooks in a registry."""
     async with Store.connect(database_url) as store:
-        return [address.id for address in await store.webhooks.addresses("acme", 10)]
+        return [*await store.webhooks.latest_names("acme", 10)]
 
 
 async def add(database_url: str, webhook: Webhook) -> None:

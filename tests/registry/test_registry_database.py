@@ -121,7 +121,7 @@ async def test_the_role_of_api_and_worker_changes_rows_and_no_tables(
         await data.ready()
         _make_role(postgres_url, "it's \\ another")
         await data.webhooks.add(make_webhook("wh_1"))
-        assert [each.id for each in await data.webhooks.addresses("acme", 10)] == ["wh_1"]
+        assert [*await data.webhooks.latest_names("acme", 10)] == ["wh_1"]
         found = await diagnosis.examine(data._engine, utc_now)
         assert [each.level for each in found if each.check == "registry role"] == ["well"]
         async with engine.begin() as connection:
