@@ -14,6 +14,7 @@ from benchmarks.contenders.contender import Stored, SystemUnderTest
 from drills import production, stack, temporal_cluster
 from drills.postgres import Postgres
 from drills.shape import Shape
+from drills.supervisor import Service, Supervisor
 from hookkeeper.cli.datadir import DataDir
 from hookkeeper.cli.ports import free_ports
 from hookkeeper.cli.startup import read_settings
@@ -32,6 +33,18 @@ def running(folder: Path, encrypt: bool) -> AbstractAsyncContextManager[SystemUn
 def running_unshared(folder: Path, encrypt: bool) -> AbstractAsyncContextManager[SystemUnderTest]:
     """Run it with a run of its own for each event."""
     return _running(sys.executable, folder, encrypt, ONE_EVENT_PER_RUN)
+
+
+@asynccontextmanager
+async def running_dev(folder: Path, encrypt: bool) -> AsyncIterator[SystemUnderTest]:
+    """Run `hookkeeper dev`: worker and API in one process, and the Temporal server that it starts."""
+    data, ports = DataDir(folder), free_ports()
+    options = {"data-dir": folder, "port": ports.api, "temporal-port": ports.temporal, "ui-port": ports.ui}
+    argv = [sys.executable, "-m", "hookkeeper", "dev", "--metrics-port=0", *(["--encrypt"] if encrypt else [])]
+    argv += [f"--{name}={value}" for name, value in options.items()]
+    async with Supervisor(data.logs) as supervisor:
+        await supervisor.start(Service("dev", argv, stack.answers(f"http://127.0.0.1:{ports.api}/readyz")))
+        yield SystemUnderTest(ports.api, data.admin_key(), supervisor.pid, ("dev",), partial(_stored, data))
 
 
 def running_before(folder: Path, encrypt: bool) -> AbstractAsyncContextManager[SystemUnderTest]:

@@ -16,6 +16,7 @@ CONTENDERS = {
         ),
         Contender("unshared", "Hookkeeper, one run an event", hookkeeper.running_unshared),
         Contender("hookkeeper", "Hookkeeper", hookkeeper.running),
+        Contender("dev", "hookkeeper dev", hookkeeper.running_dev, is_default=False),
         Contender(
             "production",
             "Hookkeeper as in production",

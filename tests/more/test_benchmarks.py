@@ -39,7 +39,7 @@ def test_a_small_run_measures_each_contender(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks", "throughput", "--turns", "1", "--scale", "0.03"),
-            *("--contenders", "bare", "hookkeeper", "--results", str(tmp_path)),
+            *("--contenders", "bare", "hookkeeper", "dev", "--results", str(tmp_path)),
         ],
         cwd=ROOT,
         capture_output=True,
@@ -50,7 +50,7 @@ def test_a_small_run_measures_each_contender(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads(next(tmp_path.glob("*.json")).read_text())
     assert results["is_complete"]
-    assert [sample["contender"] for sample in results["samples"]] == ["bare", "hookkeeper"]
+    assert [sample["contender"] for sample in results["samples"]] == ["bare", "hookkeeper", "dev"]
     for sample in results["samples"]:
         wanted = {column.metric for column in SCENARIOS["throughput"].columns}
         assert wanted <= set(sample["metrics"])
