@@ -237,14 +237,14 @@ async def test_an_event_can_be_started_while_the_server_deletes_its_earlier_run(
         try:
             return await start_run(*arguments)
         except WorkflowAlreadyStartedError:
-            await erase(instance, "e0")
-            async with asyncio.timeout(WAIT_TIMEOUT):
+            assert (await erase(instance, "e0"))[0] == 202
+            async with asyncio.timeout(2 * WAIT_TIMEOUT):  # a deletion waits for tasks of other tests' runs
                 while await find_run(instance.temporal, ids.workflow_id(instance.tenant, "e0")):
                     await asyncio.sleep(0.05)
             raise
 
     monkeypatch.setattr("hookkeeper.temporal.events.event_runs.start_run", refused)
-    monkeypatch.setattr(error_translation, "OPERATION_TIMEOUT", WAIT_TIMEOUT)  # the deletion is part of the operation
+    monkeypatch.setattr(error_translation, "OPERATION_TIMEOUT", 2.5 * WAIT_TIMEOUT)  # with the deletion
     again = await instance.gateway.runs.start(event)
     assert again != earlier
     await instance.store.rows.accept([acceptance(event, None)])
