@@ -56,6 +56,7 @@ class Made(NamedTuple):
 
 
 OF_ATTEMPT = Attempt.model_fields.keys() & Outcome.model_fields.keys()
+"""The fields of an outcome that rows keep with the attempt."""
 AfterAttempts = Callable[[str, Sequence[Made], Mapping[str, Webhook], timedelta], Awaitable[None]]
 """Acts on attempts of a tenant, once on each, and again if the activity is retried.
 
@@ -171,7 +172,7 @@ class BatchRunner:
         async def work(progress: BatchProgress) -> BatchResult:
             this = BatchTry(batch, progress, offset)
             if batch.is_repeated:
-                progress.outcomes |= await self._recorded(this)
+                progress.outcomes |= {**await self._recorded(batch), **progress.outcomes}
             moved = await self._moved(this) if batch.is_shared else set()
             made, delays = await self._work(this, this.by_tenant(moved), make_attempt)
             this.raise_unless_put_off(range(len(batch.events)))
@@ -195,16 +196,17 @@ class BatchRunner:
                     progress.heartbeat()
                 raise
 
-    async def _recorded(self, this: BatchTry) -> Outcomes:
+    async def _recorded(self, batch: DeliveryBatch) -> Outcomes:
         """Return the outcomes of attempts that have succeeded, as rows say, which Temporal was not told."""
+        run_id = activity.info().workflow_run_id
         found: dict[OutcomeKey, Outcome] = {}
-        for number, request in this.missing(range(len(this.batch.events))):
-            event = this.batch.events[number]
+        for number, event in enumerate(batch.events):
             snapshot = await self._store.rows.read(event.tenant, event.id)
-            if snapshot is None or snapshot.row.run_id != activity.info().workflow_run_id:
+            if snapshot is None or snapshot.row.run_id != run_id:
                 continue  # an earlier run has recorded them: this one was redelivered, or reset
+            requested = {request.delivery for request in event.attempts}
             for delivery in snapshot.state.deliveries:
-                if delivery.id == request.delivery and delivery.status == "succeeded":
+                if delivery.id in requested and delivery.status == "succeeded" and delivery.attempts:
                     found[number, delivery.id] = _outcome_of(delivery)
         return found
 

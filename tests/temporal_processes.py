@@ -45,6 +45,15 @@ async def _connected(address: str) -> Client:
 
 
 @asynccontextmanager
+async def configured_server(folder: Path, *dynamic_config: str) -> AsyncIterator[str]:
+    """Run a server with these values of its dynamic configuration until the block ends; yield its address."""
+    ports = free_ports()
+    async with Supervisor(folder) as supervisor:
+        await supervisor.start(temporal_service(folder, ports, dynamic_config=dynamic_config))
+        yield f"127.0.0.1:{ports.temporal}"
+
+
+@asynccontextmanager
 async def temporal_process() -> AsyncIterator[TemporalProcess]:
     """Run a server until the block ends."""
     ports = free_ports()

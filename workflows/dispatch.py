@@ -22,7 +22,7 @@ from workflows import summaries
 from workflows.activities import is_cancelling, run_at_once, run_until_done
 from workflows.delivery import DeliveryState
 
-FIRST_TASK = 3
+EVENTS_BEFORE_FIRST_TASK = 3
 """Events in a history when its first workflow task starts."""
 MAX_INLINE_BYTES = 32 * 1024
 """Bytes of data that are in the input of each first batch. A larger body is read from the run's own history."""
@@ -72,7 +72,8 @@ async def make_attempts(
     config["cancellation_type"] = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
     config["start_to_close_timeout"] = timeout = batch_timeout(batch.targets)
     if is_quick:
-        batch = batch.model_copy(update={"is_repeated": workflow.info().get_current_history_length() > FIRST_TASK})
+        is_repeated = workflow.info().get_current_history_length() > EVENTS_BEFORE_FIRST_TASK
+        batch = batch.model_copy(update={"is_repeated": is_repeated})
         try:
             result = await run_at_once(activity, batch, timeout, config["summary"])
             if result.ongoing is None:

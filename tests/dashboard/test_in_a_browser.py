@@ -299,6 +299,7 @@ async def test_the_overview_has_first_steps_and_the_list_follows_a_stream(
         await log_in(page)
         await page.get_by_role("link", name="Overview").click()
         await expect(page.get_by_role("button", name="Copy the command of step 1")).to_be_visible()
+        await check_in_both_schemes(page)
         await page.route("**/events", ask_seldom)
         async with page.expect_response("**/live"):
             await page.get_by_role("link", name="Events", exact=True).click()

@@ -1,8 +1,6 @@
 """Versions of workers: one is always current, open runs move to it, and a change back is possible at any time."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +11,6 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from claimed_runs import share
 from cloud import cloud
-from drills.stack import temporal_service
-from drills.supervisor import Supervisor
 from hookkeeper.cli.maintenance import sentence
 from hookkeeper.temporal.server.data_converter import data_converter
 from hookkeeper.temporal.workers import versions as worker_versions
@@ -23,7 +19,7 @@ from hookkeeper.version import VERSION
 from instances import Instance, running_instance
 from receivers import Answer, Receiver
 from shared_runs import event_to
-from temporal_processes import free_ports
+from temporal_processes import configured_server
 from timeouts import WAIT_TIMEOUT
 from worker_processes import worker_process
 
@@ -303,21 +299,12 @@ async def test_a_killed_worker_of_the_current_version_is_replaced(idle_instance:
         assert (await instance.until_final(event_id))["status"] == "succeeded"
 
 
-@asynccontextmanager
-async def server_without_versions(folder: Path) -> AsyncIterator[Client]:
-    """Run a server on which worker deployments are disabled."""
-    ports = free_ports()
-    service = temporal_service(folder, ports)
-    flag = ("--dynamic-config-value", "system.enableDeploymentVersions=false")
-    async with Supervisor(folder) as supervisor:
-        await supervisor.start(replace(service, argv=[*service.argv, *flag]))
-        yield await Client.connect(f"127.0.0.1:{ports.temporal}", data_converter=data_converter())
-
-
 async def test_a_server_without_versions_gets_workers_without(tmp_path: Path, inbox: Receiver) -> None:
-    async with server_without_versions(tmp_path) as temporal, running_instance(temporal, tmp_path) as instance:
-        await instance.webhook(inbox.url)
-        async with with_version(instance, "1.0").working():
-            event_id = (await instance.send())["id"]
-            assert (await instance.until_final(event_id))["status"] == "succeeded"
-        assert await promote(instance, "1.0") is None
+    async with configured_server(tmp_path, "system.enableDeploymentVersions=false") as address:
+        temporal = await Client.connect(address, data_converter=data_converter())
+        async with running_instance(temporal, tmp_path) as instance:
+            await instance.webhook(inbox.url)
+            async with with_version(instance, "1.0").working():
+                event_id = (await instance.send())["id"]
+                assert (await instance.until_final(event_id))["status"] == "succeeded"
+            assert await promote(instance, "1.0") is None
