@@ -35,7 +35,7 @@ test-more: $(DEV) ## Test what is around it: drills, documentation, examples, pa
 	@$(BIN)/python -m pytest -m alone tests/more $(ARGS) || test $$? = 5
 
 svix-clients: $(DEV) ## Let Svix's clients for JavaScript and Go, and its command line, call the API, where npm, go and svix are installed
-	@SVIX_CLIENTS=1 $(BIN)/python -m pytest tests/api/test_svix_other_clients.py $(ARGS)
+	@SVIX_CLIENTS=1 $(BIN)/python -m pytest tests/extensions/svix/test_svix_other_clients.py $(ARGS)
 
 check: $(DEV) ## Check format, lint, types, imports and sizes
 	$(BIN)/ruff format --check .

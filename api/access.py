@@ -31,9 +31,7 @@ KEYLESS = frozenset(
         "/docs",
         "/docs/{asset}",
         "/openapi.json",
-        *("/api/v1/health", "/api/v1/health/ping"),
         "/v1/providers/sendgrid/events",  # signed
-        "/v1/forwards/{token}",  # an address for deliveries: its other methods are guarded
         *("/codec", "/codec/decode", "/codec/encode"),  # check the admin key or its cookie themselves
         *(
             "/login",
@@ -44,17 +42,9 @@ KEYLESS = frozenset(
         ),  # all other pages need a session: see `dashboard.routes`
     }
 )
-"""Paths that need no key."""
-NOT_CHANGES = frozenset(
-    {
-        *("/v1/events", "/v1/events/batch", "/api/v1/app/{app_id}/msg"),  # events have a rate of their own
-        "/v1/forwards/{token}",  # an answer for a delivery
-        "/mcp",  # each call that an agent makes counts
-    }
-)
-"""Paths where requests of a tenant are no changes, whatever their method is."""
+"""Paths that need no key. Extensions have more (`api.extensions`)."""
 INNER_CALLER = "hookkeeper.caller"
-"""Key in the scope of a call that `api.agent_tools` makes: who asks. The request around it has counted, and holds the
+"""Key in the scope of a call that another request makes: who asks. The request around it has counted, and holds the
 tenant's slot."""
 READING = frozenset({"events:read", "webhooks:read"})
 """Scopes that change nothing."""
@@ -84,6 +74,8 @@ class GuardedRoute(StrictRoute):
     is_page: ClassVar[bool] = False
     """A page of the dashboard."""
     takes_any_query: ClassVar[bool] = False
+    may_change: ClassVar[bool] = True
+    """A request counts for the rate of a tenant's changes, unless it only reads. Events have a rate of their own."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         scopes, names, handle = scopes_of(self), query_names(self), super().get_route_handler()
@@ -125,6 +117,7 @@ class GuardedBatchRoute(GuardedRoute):
 
     max_body_bytes = MAX_BATCH_BYTES
     takes_batch = True
+    may_change = False
 
 
 def scopes_of(route: APIRoute) -> frozenset[str]:
@@ -137,9 +130,9 @@ def scopes_of(route: APIRoute) -> frozenset[str]:
     return frozenset(declared[0].scopes or ())
 
 
-def _is_change(route: APIRoute, scopes: frozenset[str]) -> bool:
+def _is_change(route: GuardedRoute, scopes: frozenset[str]) -> bool:
     """Return whether a request counts for the rate of a tenant's changes."""
-    return not {"GET", "HEAD"} & {*(route.methods or ())} and not scopes <= READING and route.path not in NOT_CHANGES
+    return route.may_change and not {"GET", "HEAD"} & {*(route.methods or ())} and not scopes <= READING
 
 
 def page_scopes(app: FastAPI, path: str) -> frozenset[str] | None:
@@ -153,10 +146,10 @@ def page_scopes(app: FastAPI, path: str) -> frozenset[str] | None:
     return None
 
 
-def check_routes(app: FastAPI) -> None:
-    """Raise Unclassified for a route that is neither guarded nor keyless."""
+def check_routes(app: FastAPI, keyless: frozenset[str]) -> None:
+    """Raise Unclassified for a route that is neither guarded nor at one of these paths."""
     for context in iter_route_contexts(app.routes):
-        if not isinstance(context.original_route, GuardedRoute) and context.path not in KEYLESS:
+        if not isinstance(context.original_route, GuardedRoute) and context.path not in keyless:
             raise Unclassified(f"{context.path} is neither guarded nor keyless, see `api.access`")
 
 

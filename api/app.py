@@ -8,17 +8,16 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors
-from api.access import check_routes
+from api.access import KEYLESS, check_routes
+from api.extensions import Extensions
 from api.limits import EventDoor
 from api.openapi import document, outgoing
 from api.problems import responses
 from api.routes import (
-    agents,
     codec,
     docs,
     event_types,
     events,
-    forwards,
     keys,
     portal,
     post_events,
@@ -32,9 +31,6 @@ from api.routes import (
     webhooks,
 )
 from api.state import ApiState
-from api.svix import applications, attempts, endpoints, messages
-from api.svix import event_types as svix_event_types
-from api.svix.base import SvixCors, SvixPaths
 from dashboard import ROUTERS as PAGES
 from dashboard.rendering import unknown_page
 from hookkeeper import tracing
@@ -44,16 +40,9 @@ from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.version import VERSION
 
 HEADER = tracing.HEADER.encode()
-UNTRACED = ("/healthz", "/readyz", "/portal/", "/v1/forwards/")
-"""Paths of no interest, and those with the token of a link or address."""
+UNTRACED = ("/healthz", "/readyz", "/portal/")
+"""Paths of no interest, and those with the token of a link."""
 
-TELEMETRY: TelemetryConfig = {
-    "metrics": False,
-    "logs": False,
-    "operation_spans": False,
-    "auto_configure": False,
-    "exclude": lambda scope: scope["path"].startswith(UNTRACED),
-}
 ROUTERS = (
     post_events.router,
     events.router,
@@ -68,8 +57,6 @@ ROUTERS = (
     tenants.router,
     system.router,
     schedules.router,
-    forwards.router,
-    forwards.address_router,
     portal.router,
     keys.current_router,
     keys.router,
@@ -77,22 +64,11 @@ ROUTERS = (
     codec.router,
     event_types.export_router,
     codec.page_router,
-    agents.router,
     docs.router,
     *PAGES,
 )
 """In the order in which a request is compared with them: FastAPI needs a millisecond to pass by all others. The
 documentation page has the order of `document.tags`."""
-
-SVIX_ROUTERS = (
-    messages.router,
-    applications.router,
-    endpoints.router,
-    attempts.router,
-    svix_event_types.router,
-    applications.health_router,
-)
-"""The API of Svix's open server. Messages are compared directly after events."""
 
 
 class PassedContext:
@@ -124,6 +100,7 @@ def create_app(settings: Settings, store: Store, gateway: Gateway) -> FastAPI:
 
 def bare_app(settings: Settings) -> FastAPI:
     """Make an app that can describe itself, and without state serves nothing."""
+    extensions = Extensions(settings)
     app = FastAPI(
         title="Hookkeeper",
         version=VERSION,
@@ -135,20 +112,29 @@ def bare_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,  # to an absolute address, which is wrong behind some proxies
         openapi_url=None,  # `api.routes.docs` serves the document and its page
         lifespan=_lifespan,
-        telemetry=TELEMETRY,
+        telemetry=telemetry(UNTRACED + extensions.untraced),
         responses=responses(408, 414, 431, 503),  # given before any route: see `api.server.refusals`
     )
-    svix = SVIX_ROUTERS if settings.svix_api else ()
-    for router in (*ROUTERS[:1], *svix[:1], *ROUTERS[1:], *svix[1:]):
+    for router in (*ROUTERS[:1], *extensions.event_routers, *ROUTERS[1:], *extensions.routers):
         app.include_router(router)
-    app.add_middleware(EventDoor)
-    if settings.svix_api:
-        app.add_middleware(SvixPaths)
-        app.add_middleware(SvixCors)
-    check_routes(app)
-    errors.install(app, unknown_page)
+    app.add_middleware(EventDoor, takes_event=extensions.takes_event)
+    for middleware in extensions.middleware:
+        app.add_middleware(middleware)
+    check_routes(app, KEYLESS | extensions.keyless)
+    errors.install(app, unknown_page, extensions)
     document.install(app)
     return app
+
+
+def telemetry(untraced: tuple[str, ...]) -> TelemetryConfig:
+    """Configure traces, with none for paths that begin so."""
+    return {
+        "metrics": False,
+        "logs": False,
+        "operation_spans": False,
+        "auto_configure": False,
+        "exclude": lambda scope: scope["path"].startswith(untraced),
+    }
 
 
 @asynccontextmanager

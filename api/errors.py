@@ -1,6 +1,5 @@
 """Converts the errors of services and clients to the problem documents of `api.problems`."""
 
-import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
@@ -13,6 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from api.cursors import bad_cursor
+from api.extensions import Extensions
 from api.problems import (
     Conflicting,
     ContentTooLarge,
@@ -28,8 +28,6 @@ from api.problems import (
     as_response,
     title,
 )
-from api.svix.errors import PREFIX as SVIX
-from api.svix.errors import as_svix
 from hookkeeper import metrics
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.registry.catalogue import EventTypeExists
@@ -90,9 +88,6 @@ EXPECTED: tuple[type[Exception], ...] = (
     SandboxUnavailable,
 )
 """Errors that have an answer of their own. Any other is a bug, which the server logs too."""
-EVENT_PATHS = ("/v1/events", "/v1/events/batch")
-"""Where events are posted, and therefore refused."""
-MESSAGES = re.compile(rf"{SVIX}/app/[^/]+/msg")
 RETRY_AFTER_SECONDS = 5
 _OUT_OF_REACH = {
     RegistryUnavailable: "The registry is unavailable.",
@@ -207,7 +202,7 @@ def from_validation(errors: Sequence[Any], model: type[BaseModel] | None = None)
     return as_problem(Invalid.of([*once.values()], model))
 
 
-def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]]) -> None:
+def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]], extensions: Extensions) -> None:
     """Install the handlers that answer each error with a problem document.
 
     A reader who opens an unknown address gets a page.
@@ -223,15 +218,15 @@ def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]]
             if request.url.path == "/metrics":
                 problem.detail = _where_metrics_are(request.app.state.api.settings.metrics_address)
                 return as_response(problem)
-        if problem.status_code == 404 and _is_for_reader(request):
+        if problem.status_code == 404 and _is_for_reader(request, ("/v1/", *extensions.prefixes)):
             return await unknown_page(request)
-        if request.method == "POST" and (request.url.path in EVENT_PATHS or MESSAGES.fullmatch(request.url.path)):
+        if request.method == "POST" and extensions.takes_events(request.url.path):
             metrics.count_refusal(problem.kind)
         if problem.status_code == 405:
             allowed = _methods_at(app, request.scope["path"])
             problem.headers = {"allow": allowed}
             problem.detail = f"This path takes {allowed} only. /docs lists all paths: those of the API begin with /v1."
-        return as_svix(problem, request) if request.url.path.startswith(f"{SVIX}/") else as_response(problem)
+        return extensions.render(problem, request)
 
     for kind in (*EXPECTED, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, render)
@@ -252,10 +247,10 @@ def _body_of(request: Request) -> type[BaseModel] | None:
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
-def _is_for_reader(request: Request) -> bool:
+def _is_for_reader(request: Request, prefixes: tuple[str, ...]) -> bool:
     """Return whether a browser opens an address, which is none of the API."""
     is_opened = request.method == "GET" and "text/html" in request.headers.get("accept", "")
-    return is_opened and not request.url.path.startswith(("/v1/", f"{SVIX}/"))
+    return is_opened and not request.url.path.startswith(prefixes)
 
 
 def _from_http(error: HTTPException) -> Problem:

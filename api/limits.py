@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.authenticator import address_of
-from api.errors import MESSAGES, as_problem
+from api.errors import as_problem
 from api.problems import as_response
 from api.server.refusals import BUSY
 from hookkeeper import metrics
@@ -112,12 +112,14 @@ class FormRefusals:
 class EventDoor:
     """Middleware that lets few posts of events in at once. The others wait before anything is read or looked up."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, takes_event: Callable[[str], bool]) -> None:
+        """`takes_event` tells whether events are posted to a path."""
         self._app = app
+        self._takes_event = takes_event
         self._places = TenantLimit(MAX_POSTS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or not _takes_event(scope["path"]):
+        if scope["type"] != "http" or scope["method"] != "POST" or not self._takes_event(scope["path"]):
             await self._app(scope, receive, send)
             return
         key = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), "")
@@ -133,10 +135,6 @@ class EventDoor:
             await self._app(scope, receive, send)
         finally:
             self._places.release(key)
-
-
-def _takes_event(path: str) -> bool:
-    return path == "/v1/events" or MESSAGES.fullmatch(path) is not None
 
 
 class RequestConcurrency:

@@ -86,6 +86,8 @@ FRAMED = SessionCookie("hookkeeper_frame", path="/", is_framed=True)
 """The cookie of the portal in a frame. Its subject is the id of the portal session."""
 CODEC = SessionCookie("hookkeeper_codec", path="/codec")
 """The cookie of an operator who reads payloads in the Temporal web UI."""
+SESSION_SCHEME = "CodecSession"
+"""Its name in the OpenAPI document."""
 
 
 def portal_of(request: Request) -> PortalSession | None:

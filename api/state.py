@@ -1,13 +1,13 @@
 """The state of the app: clients and services, one of each for the process."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
 from api.authenticator import Authenticator
 from api.cursors import StreamCursors, cursor_key
-from api.forwards import Forwards
 from api.limits import BacklogLimit, FormRefusals, HeldCounts, RequestConcurrency
 from api.server.connections import MAX_CONNECTIONS
 from api.streams.feed import ChangeFeed
@@ -28,7 +28,6 @@ from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.schedules.client import Schedules
 
 if TYPE_CHECKING:
-    from api.agent_tools import AgentTools
     from hookkeeper.services.doctor import Doctor
 
 MAX_CONCURRENT_PARSES = 4
@@ -50,6 +49,10 @@ class ApiState:
         self.settings = settings
         self.stopping = asyncio.Event()
         """Set when the process is about to stop."""
+        self.kept: dict[type[Any], Any] = {}
+        """What extensions keep while the process runs, by its class."""
+        self.ending: list[Callable[[], None]] = []
+        """Called when the process stops: streams of extensions end."""
         self.store = store
         self.gateway = gateway
         self.links = LinkBuilder(settings.public_url, settings.temporal_ui_url, gateway.namespace)
@@ -77,9 +80,6 @@ class ApiState:
             StreamCursors(self.cursor_key),
             TenantLimit(MAX_STREAMS, per_tenant=MAX_STREAMS_PER_TENANT),
         )
-        self.forwards = Forwards(self.cursor_key, self.authenticator, store.tenants, self.feed.limit)
-        self.agent_tools: AgentTools | None = None
-        """Made for the first agent."""
         self.searches = EventSearches(store)
         self.ingest = EventIngest(gateway, store, self.sandbox, settings)
         self.look_after = LookAfter(gateway, store.rows.inputs, store.index.leases, self.ingest.backlog)
@@ -88,7 +88,8 @@ class ApiState:
     def end_streams(self) -> None:
         """End all streams, and take no more: a server that stops would wait for them."""
         self.feed.close()
-        self.forwards.close()
+        for end in self.ending:
+            end()
 
     async def _examine(self) -> list[Finding]:
         doctor = await asyncio.to_thread(self._make_doctor)

@@ -18,9 +18,9 @@ from benchmarks.contenders.table import CONTENDERS
 from benchmarks.report import losses, markdown
 from benchmarks.results import Results, new_file
 from benchmarks.scenarios import SCENARIOS
+from cli.console import Failed, print_failure
+from cli.processes import run, until_stopped
 from drills.upgrade import installed
-from hookkeeper.cli.console import Failed, print_failure
-from hookkeeper.cli.processes import run, until_stopped
 
 _print = partial(print, flush=True)
 RESULTS = Path(__file__).parent / "results"

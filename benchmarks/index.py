@@ -22,8 +22,8 @@ from benchmarks.index_databases import DATABASES, filled
 from benchmarks.index_reports import tenant_name, webhook_id
 from benchmarks.pages import time_pages
 from benchmarks.timing import time_in_turn
-from hookkeeper.cli.console import Failed, out, print_failure
-from hookkeeper.cli.processes import run
+from cli.console import Failed, out, print_failure
+from cli.processes import run
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.search import Search, status_codes

@@ -15,8 +15,8 @@ from sqlalchemy import delete, func, make_url, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.index_reports import reports
-from hookkeeper.cli.console import Failed, out
-from hookkeeper.cli.processes import freeze_objects
+from cli.console import Failed, out
+from cli.processes import freeze_objects
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import RegistryUnavailable, open_engine, without_transactions
 from hookkeeper.registry.event_rows import EventRows

@@ -10,11 +10,11 @@ import httpx
 
 from benchmarks.index_reports import TENANTS, TYPES, WEBHOOKS, tenant_name, webhook_id
 from benchmarks.timing import time_in_turn
+from cli.console import Failed
+from cli.datadir import DataDir
+from cli.ports import free_ports
 from drills import stack
 from drills.open_pages import session
-from hookkeeper.cli.console import Failed
-from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.ports import free_ports
 from hookkeeper.registry.health import AttemptResult
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 
 from benchmarks.stream import percentile
-from hookkeeper.cli.console import Failed, out
+from cli.console import Failed, out
 
 PAUSE = 0.01
 Call = Callable[[], Awaitable[object]]

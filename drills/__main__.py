@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from cli.console import Failed, print_failure
+from cli.processes import run, until_stopped
 from drills import (
     acceptance,
     bulk,
@@ -34,8 +36,6 @@ from drills.drill import Options, Outcome, print_outcome
 from drills.hostile_cases import CASES
 from drills.schedule import KINDS
 from drills.shape import EXTRAS, SERVERS
-from hookkeeper.cli.console import Failed, print_failure
-from hookkeeper.cli.processes import run, until_stopped
 
 DRILLS: dict[str, Callable[[Options], Awaitable[Outcome]]] = {
     "faults": fault_drill.run,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 
+from cli.ports import LOCALHOST, Ports, free_ports
 from drills import cluster, stack
 from drills.answers import always
 from drills.cluster import Cluster
@@ -26,7 +27,6 @@ from drills.load_generator import LoadGenerator
 from drills.observations import ReceivedRequest
 from drills.receiver import Receivers, receiving
 from drills.supervisor import Service, Supervisor
-from hookkeeper.cli.ports import LOCALHOST, Ports, free_ports
 
 MOVED = "moved"
 TENANTS = {MOVED: "a", "stays": "a", "other": "b"}

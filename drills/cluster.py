@@ -15,6 +15,9 @@ from typing import NamedTuple
 import httpx
 import psutil  # type: ignore[import-untyped]
 
+from cli.console import Failed
+from cli.datadir import DataDir
+from cli.ports import LOCALHOST, Ports, free_ports
 from drills import production, stack
 from drills.clocks import Clocks, clocks_in
 from drills.postgres import Postgres
@@ -23,9 +26,6 @@ from drills.schedule import CLOCKS
 from drills.shape import EMBEDDED, WORKERS, Shape
 from drills.stack import Stack
 from drills.supervisor import Service, Supervisor
-from hookkeeper.cli.console import Failed
-from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.ports import LOCALHOST, Ports, free_ports
 from hookkeeper.settings import Settings
 
 PORTS = range(20_000, 32_000)

@@ -9,9 +9,9 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from cli.console import out
 from drills.schedule import USUAL, Kind
 from drills.shape import Extra, Server, Shape
-from hookkeeper.cli.console import out
 
 WIDTH = 160
 """Most characters of a table, also where the output is no terminal, or a narrow one."""

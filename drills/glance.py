@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from cli.console import Failed
 from drills import breakable
 from drills.breakable import LOST_MAILBOX, SLACK, Receivers
 from drills.drill import Options, Outcome, print_step, unmet
 from drills.environment import TENANT, Environment, environment, meanwhile, until
 from drills.open_pages import session
-from hookkeeper.cli.console import Failed
 
 RATE, SECONDS = 5.0, 60.0
 """Events a second, and how long the webhooks are broken. Each event goes to all of them."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from cli.console import Failed
 from drills.answers import always
 from drills.drill import print_step
 from drills.environment import Environment, environment, meanwhile, until
@@ -29,7 +30,6 @@ from drills.name_server import QUIET, name_server
 from drills.open_pages import PageCounts
 from drills.shape import EMBEDDED, WORKERS, Shape
 from drills.stack import client
-from hookkeeper.cli.console import Failed
 
 QUIET_TENANT, QUIET_TYPE = "quiet", "quiet.ran"
 RATE = 2.0

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from cli.console import Failed, out, print_failure
 from drills.drill import MAX_SHOWN, Numbers, Options, Outcome, print_step
 from drills.hostile_cases import CASES
 from drills.neighbour import (
@@ -17,7 +18,6 @@ from drills.neighbour import (
 )
 from drills.neighbour import run as measure
 from drills.open_pages import NO_RESPONSE, PageCounts
-from hookkeeper.cli.console import Failed, out, print_failure
 
 SECONDS, CASE_SECONDS = 120.0, 20.0
 

@@ -10,7 +10,7 @@ from html import unescape
 
 import httpx
 
-from hookkeeper.cli.console import Failed
+from cli.console import Failed
 
 PATHS = ("/events", "/")
 """Pages that have a stream; half of the open pages show each."""

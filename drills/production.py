@@ -20,6 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import randrange
 
+from cli.console import Failed
+from cli.datadir import DataDir
+from cli.ports import LOCALHOST, Ports, free_ports
 from drills import temporal_cluster
 from drills.authorities import Authority
 from drills.postgres import SMALL, NotInstalled, Postgres, as_user, own
@@ -28,9 +31,6 @@ from drills.shape import POSTGRESQL, ROLES, WORKERS, Shape
 from drills.stack import StackPlan
 from drills.supervisor import Service, Supervisor, listens
 from drills.temporal_cluster import PORTS, ROOT, SERVER_NAME, Tls
-from hookkeeper.cli.console import Failed
-from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.ports import LOCALHOST, Ports, free_ports
 from hookkeeper.settings import Settings
 from hookkeeper.version import VERSION
 

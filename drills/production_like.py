@@ -16,14 +16,14 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cli.console import Failed
+from cli.datadir import DataDir
+from cli.ports import Ports
 from drills import bulk, cluster, fault_drill, neighbours, ordered, slow, temporal_cluster, upgrade
 from drills.drill import Numbers, Options, Outcome, print_outcome, print_step, unmet
 from drills.postgres import NotInstalled
 from drills.schedule import KINDS
 from drills.shape import EXTRAS
-from hookkeeper.cli.console import Failed
-from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.ports import Ports
 
 RATE = 5.0
 """Events a second of the fault drills."""

@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 from aiohttp import web
 
+from cli.client.signatures import verify
 from drills.answers import Answers, PlannedAnswer
 from drills.observations import ReceivedRequest
-from hookkeeper.cli.signatures import verify
 
 
 def digest_of(data: Any) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from hookkeeper.cli.processes import run, until_stopped
+from cli.processes import run, until_stopped
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Step = Literal["commit", "start"]

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cli.console import Failed
+from cli.local.child_process import signal_group
 from drills import stack, temporal_cluster
 from drills.postgres import Postgres, own
 from drills.supervisor import Service, Supervisor
-from hookkeeper.cli.child_process import signal_group
-from hookkeeper.cli.console import Failed
 
 ADMIN_KEY = "an-admin-key-of-a-drill"
 OPTIONS = {"max_connections": "300", "shared_buffers": "64MB"}

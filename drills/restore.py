@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from cli.console import Failed
 from drills import stack, temporal_cluster
 from drills.answers import always
 from drills.drill import Options, Outcome, print_step
@@ -26,7 +27,6 @@ from drills.restorable import ADMIN_KEY, CASES, DATABASES, PROMOTED, Case, Site,
 from drills.supervisor import Supervisor
 from drills.verdict import RECORDING_TIME
 from hookkeeper.asyncio_tasks import in_background
-from hookkeeper.cli.console import Failed
 
 EVENTS = 40
 """Events of each kind that are posted before the backups are made, while they are made, and after."""

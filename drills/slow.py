@@ -8,11 +8,11 @@ import time
 from contextlib import suppress
 from signal import SIGCONT, SIGSTOP
 
+from cli.console import Failed
 from drills.answers import always
 from drills.drill import Numbers, Options, Outcome, print_step, unmet
 from drills.environment import TENANT, Environment, environment
 from drills.event_log import EventLog
-from hookkeeper.cli.console import Failed
 
 EVENTS = 60
 """Events of each kind: interrupted ones and new ones."""

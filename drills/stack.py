@@ -14,14 +14,15 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
+from cli import local_settings as local
+from cli.console import Failed
+from cli.datadir import DataDir
+from cli.local import temporal_server
+from cli.local.child_process import ProcessFailed
+from cli.operators.startup import read_settings
+from cli.ports import LOCALHOST, Ports, reserved
 from drills.supervisor import Service, Supervisor
 from hookkeeper import temporal_names
-from hookkeeper.cli import local, temporal_server
-from hookkeeper.cli.child_process import ProcessFailed
-from hookkeeper.cli.console import Failed
-from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.ports import LOCALHOST, Ports, reserved
-from hookkeeper.cli.startup import read_settings
 from hookkeeper.settings import Settings
 
 READINESS_TIMEOUT = 2.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from hookkeeper.cli.child_process import KeptProcess, ProcessFailed
+from cli.local.child_process import KeptProcess, ProcessFailed
 
 MAX_STARTS = 3
 """Starts of a service that dies before it is ready: processes of Temporal may all make the same record, and fail."""

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cli.console import Failed
+from cli.local import temporal_server
 from drills.shape import ROLES
 from drills.supervisor import Service, Supervisor, listens
-from hookkeeper.cli import temporal_server
-from hookkeeper.cli.console import Failed
 
 ROOT = Path(__file__).parents[1]
 DYNAMIC_CONFIG = ROOT / "docker" / "temporal-dynamic-config.yaml"

@@ -26,6 +26,8 @@ import httpx
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
 
+from cli.console import Failed
+from cli.local.child_process import ProcessFailed
 from drills import answers, index
 from drills.answers import PlannedAnswer
 from drills.drill import Numbers, Options, Outcome, print_step
@@ -38,8 +40,6 @@ from drills.receiver import digest_of
 from drills.shape import WORKERS
 from drills.verdict import Verdict, judge
 from hookkeeper.asyncio_tasks import in_background
-from hookkeeper.cli.child_process import ProcessFailed
-from hookkeeper.cli.console import Failed
 
 SECONDS, RATE = 15.0, 4.0
 """How long each release works after its roll, and events a second meanwhile."""

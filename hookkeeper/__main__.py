@@ -1,5 +1,5 @@
 """`python -m hookkeeper`."""
 
-from hookkeeper.cli.main import main
+from cli.main import main
 
 main()

@@ -14,10 +14,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BUDGETS = {
     "activities": 3_200,
-    "api": 10_050,
+    "api": 7_050,
+    "cli": 5_960,
     "dashboard": 4_900,
-    "hookkeeper/cells": 500,
-    "hookkeeper/cli": 7_200,
+    "extensions": 4_650,
     "hookkeeper/content": 2_950,
     "hookkeeper/crypto": 400,
     "hookkeeper/egress": 1_700,

@@ -20,7 +20,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker._workflow import _WorkflowWorker
 
 import event_loops
-from hookkeeper.cli.processes import freeze_objects, start_without_collections
+from cli.processes import freeze_objects, start_without_collections
 from hookkeeper.search_attributes import (
     DELIVER_AT_KEY,
     EVENT_TYPE_KEY,

@@ -4,7 +4,7 @@ import asyncio
 import traceback
 from typing import Any
 
-from hookkeeper.cli.processes import stacks_of_threads
+from cli.processes import stacks_of_threads
 
 
 async def ends(task: asyncio.Task[Any], seconds: float) -> None:

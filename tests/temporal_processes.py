@@ -12,9 +12,9 @@ from pathlib import Path
 
 from temporalio.client import Client
 
+from cli.ports import Ports
 from drills.stack import temporal_service
 from drills.supervisor import Supervisor
-from hookkeeper.cli.ports import Ports
 from hookkeeper.temporal.server.data_converter import data_converter
 from timeouts import WAIT_TIMEOUT
 

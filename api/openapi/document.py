@@ -10,7 +10,7 @@ from fastapi.sse import EventSourceResponse
 
 from api.openapi.examples import EXAMPLES
 from api.problems import title
-from api.sessions import CODEC
+from api.sessions import CODEC, SESSION_SCHEME
 
 DESCRIPTION = """Durable webhook delivery: each event is a Temporal workflow, and its history is the delivery log.
 
@@ -42,7 +42,6 @@ TAGS = {
     "health": "Liveness and readiness checks.",
     "outgoing": "Requests that Hookkeeper sends: see the webhooks at the end of this document.",
 }
-SESSION_SCHEME = "CodecSession"
 SECURITY_SCHEMES = {
     SESSION_SCHEME: {
         "type": "apiKey",

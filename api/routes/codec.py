@@ -19,10 +19,9 @@ from temporalio.api.common.v1 import Payloads
 from api.deps import AuthenticatorDep, GatewayDep, SettingsDep
 from api.errors import as_problem
 from api.forms import KeylessFormRoute
-from api.openapi.document import SESSION_SCHEME
 from api.problems import Forbidden, Malformed, Problem, Unauthorized, responses
 from api.requests import StrictRoute, read_form
-from api.sessions import CODEC
+from api.sessions import CODEC, SESSION_SCHEME
 from api.state import state_of
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.services.errors import Invalid, ServiceError

@@ -39,6 +39,8 @@ class PostEventRoute(GuardedRoute):
     the endpoint declares, for the OpenAPI document.
     """
 
+    may_change = False
+
     def endpoint_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         async def handle(request: Request) -> Response:
             body = await request.json() if await request.body() else None

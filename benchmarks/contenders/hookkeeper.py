@@ -11,13 +11,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.contenders.contender import Stored, SystemUnderTest
+from cli.datadir import DataDir
+from cli.operators.startup import read_settings
+from cli.ports import free_ports
 from drills import production, stack, temporal_cluster
 from drills.postgres import Postgres
 from drills.shape import Shape
 from drills.supervisor import Service, Supervisor
-from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.ports import free_ports
-from hookkeeper.cli.startup import read_settings
 
 ONE_EVENT_PER_RUN = {"HOOKKEEPER_MAX_EVENTS_PER_RUN": "1"}
 PYTHON_BEFORE = "BENCH_PYTHON_BEFORE"

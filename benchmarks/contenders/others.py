@@ -12,10 +12,10 @@ from temporalio.client import Client
 
 from benchmarks.contenders.bare_temporal_app import TASK_QUEUE
 from benchmarks.contenders.contender import SystemUnderTest
+from cli.operators.startup import read_settings
+from cli.ports import LOCALHOST, free_ports
 from drills.stack import answers, temporal_service
 from drills.supervisor import Service, Supervisor, listens
-from hookkeeper.cli.ports import LOCALHOST, free_ports
-from hookkeeper.cli.startup import read_settings
 from hookkeeper.temporal.server.readiness import is_polled
 
 TEMPORAL_APP, CELERY_APP = "benchmarks.contenders.bare_temporal_app", "benchmarks.contenders.celery_app"

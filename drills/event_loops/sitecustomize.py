@@ -1,6 +1,6 @@
 """Python imports this module at its start, if its folder is in `PYTHONPATH` (`drills.event_loops.watched`).
 
-The process watches its event loop from when it serves: then it freezes its objects (`hookkeeper.cli.processes`).
+The process watches its event loop from when it serves: then it freezes its objects (`cli.processes`).
 """
 
 import gc

@@ -6,13 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from hookkeeper import metrics
 from hookkeeper.limits import TenantLimit
-
-if TYPE_CHECKING:
-    from hookkeeper.egress.transport import ResponseReader
 
 SLOT_TIMEOUT = 20.0
 """Seconds that a request waits for slots of its tenant. Together with the longest timeout of a webhook, that is less
@@ -21,6 +18,14 @@ than the minute of an activity."""
 
 class LocalLimitReached(RuntimeError):
     """An internal limit prevented the request. It does not count as an attempt."""
+
+
+class Reader(Protocol):
+    """Reads the response of a request (`hookkeeper.egress.transport`)."""
+
+    is_body_cut_off: bool
+
+    def end(self, *, keep_alive: bool) -> None: ...
 
 
 @dataclass(slots=True)
@@ -49,7 +54,7 @@ class RequestState:
     """When the connection was ready for the request, by `time.perf_counter`."""
     first_byte: float | None = None
     """Seconds from then to the headers of the response."""
-    reader: "ResponseReader | None" = None
+    reader: Reader | None = None
     """Reads the response, once the request is connected."""
     done: bool = False
     """The response was complete, so the connection can be reused."""

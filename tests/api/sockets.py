@@ -12,9 +12,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.server.connections import BoundedProtocol, ClientTimeouts, bounded
-from hookkeeper.cli.ports import listen
-from hookkeeper.cli.run_api import ApiServer as UvicornServer
-from hookkeeper.cli.run_api import server_config
+from cli.operators.run_api import ApiServer as UvicornServer
+from cli.operators.run_api import server_config
+from cli.ports import listen
 from hookkeeper.version import VERSION
 from instance_parts import shared_apps
 from timeouts import WAIT_TIMEOUT

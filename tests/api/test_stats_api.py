@@ -11,9 +11,9 @@ from callers import calling, make_key
 from problems import problem
 from sockets import serving
 
-from hookkeeper.cli.client import Api
-from hookkeeper.cli.console import Failed
-from hookkeeper.cli.stats import read
+from cli.client.api import Api
+from cli.client.stats import read
+from cli.console import Failed
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index import counter_rows, statistics

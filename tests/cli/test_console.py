@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from hookkeeper.cli import console
-from hookkeeper.cli.console import Failed, SafeConsole
+from cli import console
+from cli.console import Failed, SafeConsole
 from hookkeeper.content.text import is_visible_line, visible
 
 HOSTILE = "a\x1b]0;owned\x07b\x1b[2Jc\x9b31md\u202ee\u2066f\rg\x7fh\x00"

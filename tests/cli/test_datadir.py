@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hookkeeper.cli.client import DEFAULT_URL, Api
-from hookkeeper.cli.console import Failed
-from hookkeeper.cli.datadir import DEFAULT, DataDir
-from hookkeeper.cli.ports import Ports
+from cli.client.api import DEFAULT_URL, Api
+from cli.console import Failed
+from cli.datadir import DEFAULT, DataDir
+from cli.ports import Ports
 
 
 def mode(path: Path) -> int:

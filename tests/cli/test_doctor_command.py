@@ -7,9 +7,9 @@ from pathlib import Path
 import processes
 from temporalio.client import Client
 
-from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.doctor import EXIT_CODES
-from hookkeeper.cli.ports import Ports
+from cli.datadir import DataDir
+from cli.operators.doctor import EXIT_CODES
+from cli.ports import Ports
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.server import installation
 from hookkeeper.temporal.server.namespace import prepare

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from hookkeeper.cli.datadir import DataDir
-from hookkeeper.cli.local import settings_for
-from hookkeeper.cli.ports import Ports
+from cli.datadir import DataDir
+from cli.local_settings import settings_for
+from cli.ports import Ports
 from hookkeeper.settings import Settings
 
 

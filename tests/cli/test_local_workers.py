@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.operators.startup import connect
 from drills.stack import temporal_service
 from drills.supervisor import Supervisor
-from hookkeeper.cli.startup import connect
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.server import namespace
 from hookkeeper.temporal.workers import local as local_workers

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
-from hookkeeper.cli.client import Api, NotConnected
-from hookkeeper.cli.console import Failed
-from hookkeeper.cli.main import app
-from hookkeeper.cli.options import age_of, later, read_json, time_of
+from cli.client.api import Api, NotConnected
+from cli.client.options import age_of, later, read_json, time_of
+from cli.console import Failed
+from cli.main import app
 
 
 @pytest.mark.parametrize("text", ["NaN", '{"a": Infinity}', "[1e400]", r'"\ud800"', "[" * 100_000, "1" * 5000])

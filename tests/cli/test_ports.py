@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from hookkeeper.cli.console import Failed
-from hookkeeper.cli.ports import LOCALHOST, Ports, free_ports, reserved
+from cli.console import Failed
+from cli.ports import LOCALHOST, Ports, free_ports, reserved
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from hookkeeper.cli.console import Failed
-from hookkeeper.cli.ports import listen
+from cli.console import Failed
+from cli.ports import listen
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from temporalio.client import Client
 
 import worker
-from hookkeeper.cli.run_worker import WorkerHealth
+from cli.operators.run_worker import WorkerHealth
 from hookkeeper.settings import BadSetting
 from instances import Instance, running_instance
 from timeouts import WAIT_TIMEOUT

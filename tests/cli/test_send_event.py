@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-import hookkeeper.cli.client
-from hookkeeper.cli import sending
-from hookkeeper.cli.client import Api, ApiUnavailable, NotConnected
+import cli.client.api
+from cli.client import sending
+from cli.client.api import Api, ApiUnavailable, NotConnected
 
 EVENT = {"type": "order.paid", "data": {}}
 
@@ -33,7 +33,7 @@ def test_the_error_names_the_id_if_the_server_dies_after_the_request(monkeypatch
             accepting.join(60)
             listener.close()
 
-        monkeypatch.setattr(hookkeeper.cli.client, "time", SimpleNamespace(sleep=wait))
+        monkeypatch.setattr(cli.client.api, "time", SimpleNamespace(sleep=wait))
         client = Api(f"http://127.0.0.1:{listener.getsockname()[1]}", "key")
         with pytest.raises(ApiUnavailable, match=r"add: --id evt_[0-9a-f]{24}$"):
             client.send_event(EVENT)
@@ -42,7 +42,7 @@ def test_the_error_names_the_id_if_the_server_dies_after_the_request(monkeypatch
 
 def test_a_request_is_repeated_with_the_id_in_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trigger has no id of its own before the API has named its event."""
-    monkeypatch.setattr(hookkeeper.cli.client, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(cli.client.api, "time", SimpleNamespace(sleep=lambda _: None))
     bodies: list[Any] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -60,7 +60,7 @@ def test_a_request_is_repeated_with_the_id_in_the_response(monkeypatch: pytest.M
 
 def test_a_request_that_was_never_sent_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(hookkeeper.cli.client, "time", SimpleNamespace(sleep=waits.append))
+    monkeypatch.setattr(cli.client.api, "time", SimpleNamespace(sleep=waits.append))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     client = Api(f"http://127.0.0.1:{port}", "key")

@@ -3,12 +3,12 @@
 import subprocess
 import sys
 
-from hookkeeper.cli.processes import FAILED
+from cli.processes import FAILED
 
 HANGING = """
 import time
-from hookkeeper.cli.dev import print_hang
-from hookkeeper.cli.processes import SHUTDOWN_MARGIN, ShutdownDeadline
+from cli.local.dev import print_hang
+from cli.processes import SHUTDOWN_MARGIN, ShutdownDeadline
 
 def hang():
     time.sleep(60)

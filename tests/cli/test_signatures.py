@@ -4,8 +4,8 @@ import hmac
 
 import pytest
 
-from hookkeeper.cli.console import Failed
-from hookkeeper.cli.signatures import check_request, signed_headers, verify
+from cli.client.signatures import check_request, signed_headers, verify
+from cli.console import Failed
 from hookkeeper.crypto.signing_keys import new_secret, public_key
 
 SYMMETRIC, ASYMMETRIC = new_secret("v1"), new_secret("v1a")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from cli.console import Failed, InvalidSettings
+from cli.operators.startup import connect
 from drills.stack import temporal_service
 from drills.supervisor import Supervisor
-from hookkeeper.cli.console import Failed, InvalidSettings
-from hookkeeper.cli.startup import connect
 from hookkeeper.settings import Settings
 from temporal_processes import free_ports
 from timeouts import WAIT_TIMEOUT
@@ -21,7 +21,7 @@ LOSES_TEMPORAL = """
 import asyncio
 from temporalio.service import RPCError
 from hookkeeper import logs
-from hookkeeper.cli.startup import connect, open_metrics, read_settings
+from cli.operators.startup import connect, open_metrics, read_settings
 
 async def main():
     settings = read_settings()

@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from api.openapi.examples import STATISTICS
-from hookkeeper.cli.client import Api
-from hookkeeper.cli.main import app
-from hookkeeper.cli.stats import print_statistics, sparkline
+from cli.client.api import Api
+from cli.client.stats import print_statistics, sparkline
+from cli.main import app
 
 HOSTILE = "evil[bold]\x1b]0;owned\x07"
 BY_WEBHOOK = STATISTICS.model_dump(mode="json")

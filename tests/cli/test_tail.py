@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from hookkeeper.cli import events
-from hookkeeper.cli.client import Api
-from hookkeeper.cli.console import out
+from cli.client import events
+from cli.client.api import Api
+from cli.console import out
 
 
 def event(id_: str, *, is_new: bool = True) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError
 
+from cli.local import temporal_server
+from cli.local.temporal_server import BinaryNotFound, UnreadableDatabase, VersionMismatch
+from cli.ports import Ports, is_port_free
 from drills.stack import temporal_service
 from drills.supervisor import Service, Supervisor
-from hookkeeper.cli import temporal_server
-from hookkeeper.cli.ports import Ports, is_port_free
-from hookkeeper.cli.temporal_server import BinaryNotFound, UnreadableDatabase, VersionMismatch
 from hookkeeper.settings import Settings
 from temporal_processes import free_ports
 from timeouts import WAIT_TIMEOUT

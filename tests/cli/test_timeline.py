@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from api.schemas import events as schemas
-from hookkeeper.cli import event_views
-from hookkeeper.cli.client import Api
+from cli.client import event_views
+from cli.client.api import Api
 from receivers import Answer, Receiver
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

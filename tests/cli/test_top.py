@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from api.openapi.examples import STATISTICS
-from hookkeeper.cli.client import Api
-from hookkeeper.cli.console import SafeConsole
-from hookkeeper.cli.stats import Readings, frame, read
+from cli.client.api import Api
+from cli.client.stats import Readings, frame, read
+from cli.console import SafeConsole
 
 GROUP: dict[str, Any]
 (GROUP,) = STATISTICS.model_dump(mode="json")["items"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hookkeeper.cli.startup import describe_unknown, unknown_settings
+from cli.operators.startup import describe_unknown, unknown_settings
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from hookkeeper.cli.main import app
-from hookkeeper.cli.resources import fields_of_file, fields_of_options
-from hookkeeper.cli.webhooks import SHORT
+from cli.client.resources import fields_of_file, fields_of_options
+from cli.client.webhooks import SHORT
+from cli.main import app
 from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges
 
 CHANGES = "webhook_fields:WebhookChanges"

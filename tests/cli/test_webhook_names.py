@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from hookkeeper.cli.client import Api
-from hookkeeper.cli.console import Failed
+from cli.client.api import Api
+from cli.console import Failed
 
 NAME = 'The "Orders" of our new online shop'
 

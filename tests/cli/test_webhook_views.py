@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hookkeeper.cli.webhooks import cause, webhook_fields
+from cli.client.webhooks import cause, webhook_fields
 
 NOON, ONE = "2026-01-01T12:00:00.000Z", "2026-01-01T13:00:00.000Z"
 KNOWN: dict[str, Any] = {"status": "healthy", "last_success_at": NOON, "throttled_until": None, "failing": []}

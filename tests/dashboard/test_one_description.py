@@ -10,8 +10,8 @@ import pytest
 from browsers import Form, Page, browsing
 from typer.testing import CliRunner
 
+from cli.main import app
 from drills.authorities import Authority
-from hookkeeper.cli.main import app
 from hookkeeper.crypto.signing_keys import new_secret
 from hookkeeper.services.field_texts import by_path, fields_of, write_fields
 from hookkeeper.services.schedule_fields import NewSchedule

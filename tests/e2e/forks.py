@@ -25,9 +25,9 @@ TIMEOUTS = "TESTED_TIMEOUTS"
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
     [
-        *("hookkeeper.cli.main", "hookkeeper.services.webhook_fields", "httpcore"),
-        *("hookkeeper.cli.run_worker", "hookkeeper.cli.run_api", "hookkeeper.cli.telemetry", "hookkeeper.cli.stack"),
-        *("hookkeeper.cli.demo", "hookkeeper.cli.maintenance", "hookkeeper.cli.run_router"),
+        *("cli.main", "hookkeeper.services.webhook_fields", "httpcore"),
+        *("cli.operators.run_worker", "cli.operators.run_api", "cli.operators.telemetry", "cli.local.stack"),
+        *("cli.local.demo", "cli.operators.maintenance", "extensions.cells.run_router"),
     ]
 )
 
@@ -101,7 +101,7 @@ def _command(args: Sequence[str], cwd: Path, environment: Mapping[str, str], str
     sys.argv[1:] = args
     gc.freeze()  # a collection would copy all that was imported before
     import drills.event_loops.sitecustomize  # noqa: F401  # as Python does at its start
-    from hookkeeper.cli import main
+    from cli import main
 
     for name, seconds in json.loads(environment.get(TIMEOUTS, "{}")).items():
         module, _, constant = name.rpartition(".")

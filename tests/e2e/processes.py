@@ -21,12 +21,12 @@ import forks
 import httpx
 import pytest
 
+from cli import ports as stack_ports
+from cli.datadir import DataDir
 from drills.event_loops import watched
 from drills.stack import probe, temporal_service
 from drills.supervisor import Supervisor
 from event_loops import HELD, LIMIT_MS
-from hookkeeper.cli import ports as stack_ports
-from hookkeeper.cli.datadir import DataDir
 from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]

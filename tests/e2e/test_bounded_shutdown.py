@@ -12,7 +12,7 @@ from pathlib import Path
 import processes
 from temporalio.client import Client
 
-from hookkeeper.cli.processes import FAILED
+from cli.processes import FAILED
 from instances import KEY, Instance
 from temporal_processes import free_ports
 from timeouts import WAIT_TIMEOUT
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 SOONER = """
 from datetime import timedelta
-from hookkeeper.cli import processes
+from cli import processes
 processes.SHUTDOWN_MARGIN = timedelta(seconds=1)
 """
 """A process of this file has a second to end, not ten."""
@@ -40,14 +40,14 @@ class Stuck:
                 pass
 
 import worker
-from hookkeeper.cli.run_worker import run_worker
+from cli.operators.run_worker import run_worker
 
 worker.WORKFLOWS.append(Stuck)
 run_worker()
 """
 BLOCKED_LOOP = f"""{SOONER}
 import threading
-import hookkeeper.cli.run_{{name}}
+import cli.operators.run_{{name}}
 
 async def hang(*_):
     print("hangs", flush=True)
@@ -57,8 +57,8 @@ async def hang(*_):
         except BaseException:
             pass
 
-hookkeeper.cli.run_{{name}}.{{function}} = hang
-hookkeeper.cli.run_{{name}}.run_{{name}}()
+cli.operators.run_{{name}}.{{function}} = hang
+cli.operators.run_{{name}}.run_{{name}}()
 """
 
 

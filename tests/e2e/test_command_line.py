@@ -19,10 +19,10 @@ import typer
 from standardwebhooks import Webhook
 from typer.testing import CliRunner
 
-from hookkeeper.cli.client import Api
-from hookkeeper.cli.datadir import DEFAULT, DataDir
-from hookkeeper.cli.main import app
-from hookkeeper.cli.ports import Ports
+from cli.client.api import Api
+from cli.datadir import DEFAULT, DataDir
+from cli.main import app
+from cli.ports import Ports
 from hookkeeper.version import VERSION
 from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT

@@ -18,7 +18,7 @@ import processes
 import pytest
 from standardwebhooks import Webhook
 
-from hookkeeper.cli.temporal_server import find_binary
+from cli.local.temporal_server import find_binary
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
 

@@ -15,7 +15,7 @@ import httpx
 import processes
 import pytest
 
-from hookkeeper.cli.temporal_server import find_binary
+from cli.local.temporal_server import find_binary
 from hookkeeper.crypto.signing_keys import new_secret
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store

@@ -15,8 +15,8 @@ import httpx
 import processes
 import pytest
 
-from hookkeeper.cli.console import Failed
-from hookkeeper.cli.listen import Behaviour, Keys, receiving
+from cli.client.listen import Behaviour, Keys, receiving
+from cli.console import Failed
 from hookkeeper.crypto.signing_keys import new_secret, public_key, sign
 
 pytest_plugins = ["dev_fixtures"]

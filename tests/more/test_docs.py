@@ -11,7 +11,7 @@ from pydantic_core import to_jsonable_python
 from typer.main import get_command
 
 from api.app import bare_app
-from hookkeeper.cli.main import app
+from cli.main import app
 from hookkeeper.messages.event import DeliveryStatus, EventStatus, Reason
 from hookkeeper.settings import Settings
 

@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api.app import bare_app
-from hookkeeper.cli.main import app
+from cli.main import app
 from receivers import Receiver
 from test_docs import ROOT, SETTINGS
 from test_docs_examples import (

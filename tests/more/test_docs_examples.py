@@ -19,9 +19,9 @@ from typer.main import get_command
 
 from api.app import bare_app
 from cases import each
+from cli.main import app
+from extensions.cells.cell_map import Cell, CellMap
 from hookkeeper import temporal_names
-from hookkeeper.cells.cell_map import Cell, CellMap
-from hookkeeper.cli.main import app
 from hookkeeper.command_rules import Command
 from hookkeeper.content import emails, filters, notifications, payload
 from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
@@ -176,11 +176,11 @@ RUN_BY = {
     "hookkeeper cells": "tests/e2e/test_cells.py",
     "hookkeeper dev": "tests/e2e/test_dev.py",
     "hookkeeper doctor": "tests/cli/test_doctor_command.py",
-    "hookkeeper import": "tests/api/test_import_commands.py",
-    "hookkeeper listen --forward-to": "tests/e2e/test_forward.py",
+    "hookkeeper import": "tests/extensions/importing/test_import_commands.py",
+    "hookkeeper forward": "tests/extensions/forwarding/test_forward.py",
     "hookkeeper listen": "tests/more/test_docs_commands.py",
     "hookkeeper reindex": "tests/cli/test_run_reindex.py",
-    "hookkeeper router": "tests/api/test_router.py",
+    "hookkeeper router": "tests/extensions/cells/test_router.py",
     "litestream": "tests/e2e/test_backup.py",
     "make audit": "tests/more/test_packaging.py",
     "make client": "tests/more/test_generated.py",

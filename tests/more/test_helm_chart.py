@@ -17,7 +17,7 @@ import yaml
 from pydantic import SecretStr
 from temporalio.envconfig import ClientConfig
 
-from hookkeeper.cli.startup import describe_unknown
+from cli.operators.startup import describe_unknown
 from hookkeeper.egress.addresses import Networks, is_allowed
 from hookkeeper.settings import Settings
 from hookkeeper.version import VERSION

@@ -20,9 +20,9 @@ def imported(*modules: str) -> set[str]:
 @pytest.mark.parametrize(
     ("module", "not_needed"),
     [
-        ("hookkeeper.cli.run_worker", FEW_NEED | {"fastapi", "uvicorn"}),
-        ("hookkeeper.cli.run_api", FEW_NEED | {"aiohttp"}),
-        ("hookkeeper.cli.main", {"cryptography", "pydantic", "structlog", "temporalio", "yaml"}),
+        ("cli.operators.run_worker", FEW_NEED | {"fastapi", "uvicorn"}),
+        ("cli.operators.run_api", FEW_NEED | {"aiohttp"}),
+        ("cli.main", {"cryptography", "pydantic", "structlog", "temporalio", "yaml"}),
     ],
 )
 def test_a_process_starts_without_what_it_does_not_need(module: str, not_needed: set[str]) -> None:
@@ -35,4 +35,4 @@ def test_the_python_client_needs_only_httpx_and_pydantic() -> None:
 
 
 def test_dev_starts_processes_before_it_imports_clients() -> None:
-    assert imported("hookkeeper.cli.main", "hookkeeper.cli.dev").isdisjoint(CLIENTS)
+    assert imported("cli.main", "cli.local.dev").isdisjoint(CLIENTS)

@@ -10,8 +10,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from claimed_runs import share
+from cli.operators.maintenance import sentence
 from cloud import cloud
-from hookkeeper.cli.maintenance import sentence
 from hookkeeper.temporal.server.data_converter import data_converter
 from hookkeeper.temporal.workers import versions as worker_versions
 from hookkeeper.temporal.workers.versions import UNVERSIONED, VersionNotReady

@@ -408,7 +408,7 @@ class Routes:
 
     @route("POST", "/v1/forwards")
     def create_forward(self, *, tenant: str | None = None) -> models.ForwardAddress:
-        """Make an address for a webhook whose receiver has no public address, as `hookkeeper listen --forward-to`
+        """Make an address for a webhook whose receiver has no public address, as `hookkeeper forward`
         does."""
 
     @stream("GET", "/v1/forwards/{token}")

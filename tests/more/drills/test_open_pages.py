@@ -10,8 +10,8 @@ from sockets import serving
 from test_stats_api import report
 
 from api.state import ApiState
+from cli.console import Failed
 from drills.open_pages import open_pages, session
-from hookkeeper.cli.console import Failed
 from instances import Instance
 from timeouts import WAIT_TIMEOUT
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.ports import Ports
 from drills import temporal_cluster
 from drills.drill import Numbers, Outcome, print_outcome, print_step
 from drills.postgres import Postgres
@@ -16,7 +17,6 @@ from drills.production import HOSTS, Production, pooling
 from drills.production_like import STEPS, Row, compare, summarize
 from drills.shape import EMBEDDED, WORKERS, Extra, Shape
 from drills.temporal_cluster import PORTS, ROOT, Tls, configuration, folder, version
-from hookkeeper.cli.ports import Ports
 
 TLS = Tls(Path("/tls/c.pem"), Path("/tls/c.key"), Path("/tls/ca.pem"))
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.local.child_process import LOG_LIMIT, KeptProcess, ProcessFailed
 from drills.supervisor import Service, Supervisor
-from hookkeeper.cli.child_process import LOG_LIMIT, KeptProcess, ProcessFailed
 from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[3]

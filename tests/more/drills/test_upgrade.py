@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from test_supervisor import SLEEP, service, until
 
+from cli.console import Failed
 from drills.observations import Observations, ReceivedRequest
 from drills.supervisor import Supervisor
 from drills.upgrade import installed, judge_all, missing_times, nondeterminism, out_of_order
 from drills.verdict import judge
-from hookkeeper.cli.console import Failed
 
 ROOT = Path(__file__).parents[3]
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from hookkeeper.cli.main import app
+from cli.main import app
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index.rollup import ALL_TENANTS, COUNTERS

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from typer.testing import CliRunner
 
-from hookkeeper.cli.main import app
+from cli.main import app
 from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus, Reason
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.audit import AuditEntry

@@ -1,0 +1,345 @@
+"""`hookkeeper webhooks …`: its commands, and how webhooks and previews are printed."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from textwrap import indent
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from cli.client import options, recoveries, sending
+from cli.client.api import Api, ApiUnavailable, present
+from cli.client.event_views import colored, excerpt, result_of
+from cli.client.options import STDIN, AsJson, Follow, OwnEventId, WebhookId, only, read_json
+from cli.client.resources import Resource, fields_of_file
+from cli.client.stats import percent
+from cli.console import Failed, Json, out, print_columns, print_fields, print_json_or, text_of
+from hookkeeper.content.headers import MASK
+
+SampleType = Annotated[
+    str | None,
+    typer.Option(
+        "--type",
+        help="The type of the event; default: one of the catalogue that the webhook gets and that has an example.",
+    ),
+]
+SampleData = Annotated[
+    str | None, typer.Option("--data", help="JSON, @file, or - for standard input; default: the example of the type.")
+]
+STATUS_COLORS = {
+    "new": "dim",
+    "healthy": "green",
+    "degraded": "yellow",
+    "failing": "red",
+    "paused": "yellow",
+    "disabled": "red",
+}
+OTHERS = "(other)"
+"""The group of the webhooks that statistics do not name."""
+_ENTRY = re.compile(r'(?:"[^"]*"|\{\{.*?\}\}|\{%.*?%\}|[^,])+')
+"""Text between two commas; commas in quotes and in templates do not count."""
+
+
+def _email(text: str) -> Json:
+    """One or more addresses, separated by commas, or an email as JSON."""
+    return {"to": [entry.strip() for entry in _ENTRY.findall(text)]}
+
+
+def _notification(url: str) -> Json:
+    """The address of a service, such as pagerduty://KEY, another URL that gets the event, or a notification as JSON."""
+    from hookkeeper.content.services import is_address
+
+    if url.startswith(("http://", "https://")) and not is_address(url):
+        return {"http": {"url": url}}
+    return {"service": url}
+
+
+SHORT = {"emails": _email, "notifications": _notification}
+"""How an item of a list is written. Help shows the docstrings."""
+
+
+def _print_webhook(webhook: Json) -> None:
+    print_columns(webhook_fields(webhook))
+
+
+def webhook_fields(webhook: Json) -> list[tuple[str, str]]:
+    """Return the fields to print: empty ones are omitted, emails and notifications are shown by their target."""
+    return list(_fields(webhook))
+
+
+def _targets(webhook: Json) -> list[str]:
+    """Return the targets: `https://acme.example/hook`, `email to ann@acme.example`, `notify slack`."""
+    url = [webhook["url"]] if webhook["url"] else []
+    emails = [f"email to {', '.join(email['to'])}" for email in webhook["emails"]]
+    return url + emails + [f"notify {_service(notification)}" for notification in webhook["notifications"]]
+
+
+def _fields(webhook: Json) -> Iterator[tuple[str, str]]:
+    for name, value in webhook.items():
+        if name == "emails":
+            yield from (("email", _shown_email(email)) for email in value)
+        elif name == "notifications":
+            yield from (("notification", _service(notification)) for notification in value)
+        elif name == "on_failure" and value:
+            yield from ((name, f"email to {_shown_email(email)}") for email in value["emails"])
+            yield from ((name, f"notify {_service(notification)}") for notification in value["notifications"])
+        elif name == "health":
+            yield from _health(value)
+        elif name == "disable_after" and value == 0:
+            yield name, "never"
+        elif name == "tls" and value:
+            yield name, ", ".join(part for part, pem in value.items() if pem and part != "key")
+        elif value or name == "enabled":
+            yield name, text_of(value)
+
+
+def _health(health: Json) -> Iterator[tuple[str, str]]:
+    """Describe the health: `failing`, and what each target that fails has answered."""
+    until = health["throttled_until"]
+    yield "health", f"{health['status']}, no requests until {until}" if until else health["status"]
+    for failed in health["failing"]:
+        cause = failed["error"] or failed["status_code"]
+        text = f": {' '.join(failed['text'].split())}" if failed["text"] else ""
+        yield "failing", f"{failed['target']}, {failed['failures']} in a row since {failed['since']}, {cause}{text}"
+    if health["last_success_at"]:
+        yield "last_success_at", health["last_success_at"]
+
+
+def _shown_email(email: Json) -> str:
+    to = ", ".join(email["to"])
+    return f"{to}  “{email['subject']}”" if email.get("subject") else to
+
+
+def _service(notification: Json) -> str:
+    """Describe a notification; the rest of the URL is masked."""
+    if call := notification.get("http"):
+        return f"{call['method']} {call['url'].removesuffix(f'/{MASK}')}"
+    return str(notification["service"]).partition("://")[0]
+
+
+def _first_target(webhook: Json) -> str:
+    first, *others = _targets(webhook)
+    return escape(first) + (f" [dim]+{len(others)}[/dim]" if others else "")
+
+
+def _state(webhook: Json) -> str:
+    status = webhook["health"]["status"]
+    reason = f" ({webhook['disabled_reason']})" if status == "disabled" else ""
+    return f"[{STATUS_COLORS[status]}]{status}{reason}[/]"
+
+
+def cause(webhook: Json) -> str:
+    """Describe what the first of the targets that fail has answered: `500 “no such order”`, `email.1: bounced`."""
+    if not (failing := webhook["health"]["failing"]):
+        return ""
+    first = failing[0]
+    target = "" if first["target"] == "webhook" else f"{first['target']}: "
+    more = f" [dim]+{len(failing) - 1}[/dim]" if len(failing) > 1 else ""
+    return f"{target}{escape(result_of(first['status_code'], first['error']))}{excerpt(first['text'])}{more}"
+
+
+def _add_success(api: Api, webhooks: Sequence[Json]) -> None:
+    """Add the success rates of the last 24 hours, if the key may read statistics."""
+    if not webhooks:
+        return
+    tenants = {webhook["tenant"] for webhook in webhooks}
+    try:
+        groups = api.call("GET", "stats", by="webhook", tenant=tenants.pop() if len(tenants) == 1 else None)["items"]
+        found = {group["webhook_id"]: group for group in groups}
+        for webhook in webhooks:
+            group = found.get(webhook["id"])
+            if group is None and OTHERS in found:
+                (group,) = api.call("GET", "stats", webhook=webhook["id"], tenant=webhook["tenant"])["items"]
+            webhook["success_rate"] = group and group["success_rate"]
+    except ApiUnavailable:
+        raise
+    except Failed:
+        return
+
+
+def _print_preview(preview: Json) -> None:
+    """Print every request, email and notification in full, or the reason why there is none."""
+    out.print(f"[dim]An event of the type {preview['type']}[/dim]")
+    if preview["matches"]:
+        out.print("[green]✓[/green] The webhook matches this event. It would send:")
+    else:
+        reason = escape(preview["filter_error"] or "its event types or its filter exclude it")
+        out.print(f"[yellow]✗[/yellow] The webhook does not match this event: {reason}. If it did, it would send:")
+    if request := preview["request"]:
+        _print_part(f"POST {request['url']}", request["headers"], [request["body"]], request["problem"])
+    for number, email_preview in enumerate(preview["emails"], start=1):
+        email = email_preview["rendered"] or {}
+        title = f"email to {_mailboxes(email['to'])}" if email else f"email {number}"
+        _print_part(title, _email_headers(email), _email_bodies(email), email_preview["problem"])
+    for notification in preview["notifications"]:
+        headers = ({"title": notification["title"]} if notification["title"] else {}) | notification["headers"]
+        title = f"notify {notification['target']}"
+        _print_part(title, headers, [notification["body"]], notification["problem"])
+
+
+def _print_part(title: str, headers: dict[str, str], bodies: list[str | None], problem: str | None) -> None:
+    out.print(f"\n[bold]{escape(title)}[/bold]")
+    if problem:
+        out.print(f"  [red]✗[/red] {escape(problem)}")
+    for name, value in headers.items():
+        out.print(f"  [dim]{escape(name)}:[/dim] {escape(value)}")
+    for body in filter(None, bodies):
+        out.print(f"\n{indent(body.rstrip(), '  ')}", markup=False)
+
+
+def _email_headers(email: Json) -> dict[str, str]:
+    if not email:
+        return {}
+    copies = {name: _mailboxes(email[name]) for name in ("cc", "bcc") if email[name]}
+    reply_to = {"reply-to": _mailboxes([email["reply_to"]])} if email["reply_to"] else {}
+    template = {"template": email["template_id"]} if email["template_id"] else {}
+    return copies | reply_to | {"subject": email["subject"]} | template
+
+
+def _email_bodies(email: Json) -> list[str | None]:
+    data = json.dumps(email["template_data"], ensure_ascii=False, indent=2) if email.get("template_data") else None
+    return [email.get("text"), email.get("html"), data]
+
+
+def _mailboxes(mailboxes: list[Json]) -> str:
+    return ", ".join(
+        f"{mailbox['name']} <{mailbox['address']}>" if mailbox["name"] else mailbox["address"] for mailbox in mailboxes
+    )
+
+
+resource = Resource("webhooks", "Register, change and test webhooks.", _print_webhook)
+app = resource.app
+resource.list(
+    "List webhooks, newest first, with their state, and the share of their deliveries of 24 hours that succeeded.",
+    {
+        "Webhook": "id",
+        "Uid": "uid",
+        "Name": "name",
+        "Tenant": "tenant",
+        "State": _state,
+        "24 h": lambda row: percent(row.get("success_rate")),
+        "Cause": cause,
+        "Target": _first_target,
+        "Events": lambda row: escape(" ".join(row["events"])),
+    },
+    "No webhooks. `hookkeeper webhooks create` registers one.",
+    complete=_add_success,
+    tenant=only("Only webhooks of this tenant."),
+    q=only("Words of the id, uid, name or URL, or metadata.team:shop."),
+    status=only("Only webhooks in this state: new, healthy, degraded, failing, paused or disabled."),
+    event=only("Only webhooks for this event type."),
+    enabled=Annotated[bool | None, typer.Option(help="Only enabled or disabled webhooks.")],
+)
+resource.create(
+    "webhook_fields:NewWebhook",
+    "Register a webhook and print its signing key. It needs a URL, an email or a notification.",
+    argument="url",
+    short=SHORT,
+)
+resource.show("Show a webhook.")
+resource.update(
+    "webhook_fields:WebhookChanges",
+    "Change the given fields; an empty text sets the default. Options of one part, such as --retry-…, replace it all.",
+    short=SHORT,
+)
+resource.delete("Delete a webhook.", "Its open deliveries are cancelled.")
+resource.show("Show the signing key.", of="secret")
+
+
+@app.command()
+def rotate_secret(
+    webhook_id: WebhookId,
+    grace: Annotated[int, typer.Option(help="Seconds during which the old key signs as well.")] = 86400,
+    end_previous: Annotated[
+        bool,
+        typer.Option("--end-previous", help="Rotate even if the key before the old one still signs, and end it now."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Create a new signing key."""
+    body = {"grace": grace, "end_previous": end_previous}
+    try:
+        rotated = Api.of_environment().call("POST", "webhooks", webhook_id, "rotate-secret", body=body)
+    except Failed as error:
+        error.args = (str(error).replace("`end_previous`", "`--end-previous`"),)
+        raise
+    print_json_or(as_json, rotated, print_fields)
+
+
+def _given(data: str | None) -> Json:
+    return {"data": read_json(data, "--data")} if data is not None else {}
+
+
+@app.command("test")
+def send_test(
+    webhook_id: WebhookId,
+    type_: SampleType = None,
+    data: SampleData = None,
+    id_: OwnEventId = None,
+    follow: Follow = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send a real signed event to this webhook only."""
+    api = Api.of_environment()
+    event = present(type=type_) | _given(data) | present(id=id_)
+    accepted = api.send_event(event, ("webhooks", webhook_id, "test"))
+    sending.print_accepted_event(api, accepted, follow=follow, as_json=as_json)
+
+
+@app.command()
+def preview(
+    webhook_id: Annotated[str | None, typer.Argument(help="The webhook's id or name, unless --file is given.")] = None,
+    file: Annotated[
+        str | None, typer.Option(help="A webhook as JSON, registered or not; - for standard input.")
+    ] = None,
+    type_: SampleType = None,
+    data: SampleData = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what an event would send, without sending it."""
+    if (webhook_id is None) == (file is None):
+        raise typer.BadParameter("give either a webhook's id or --file")
+    if file == data == STDIN:
+        raise typer.BadParameter("--file and --data cannot both be standard input")
+    api, body = Api.of_environment(), {"event": present(type=type_) | _given(data)}
+    if webhook_id is not None:
+        body["webhook_id"] = api.call("GET", "webhooks", webhook_id)["id"]
+    else:
+        body["webhook"] = fields_of_file(file, "webhook_fields:NewWebhook")
+    print_json_or(as_json, api.call("POST", "webhooks", "preview", body=body), _print_preview)
+
+
+resource.post(
+    "pause",
+    "Hold all deliveries of a webhook until it is resumed.",
+    lambda webhook: f"{webhook['id']} is paused since {webhook['paused_at']}",
+)
+resource.post(
+    "resume",
+    "Resume a webhook. Held deliveries are released in the background, oldest first.",
+    lambda webhook: f"{webhook['id']} is {'resumed' if webhook['enabled'] else 'not paused, but disabled'}",
+)
+
+
+resource.list(
+    "List the deliveries of a webhook, newest first.",
+    {
+        "Event": "event_id",
+        "Type": "type",
+        "Channel": "channel",
+        "Status": lambda row: colored(row["status"]),
+        "Attempts": lambda row: str(row["attempts"]),
+        "Result": lambda row: escape(str(row["error"] or row["status_code"] or "")),
+        "Accepted": "accepted_at",
+    },
+    "No deliveries.",
+    of="deliveries",
+    status=Annotated[
+        list[str] | None,
+        typer.Option(help="pending, retrying, held, sent, succeeded, failed or cancelled; can be repeated."),
+    ],
+    **options.SEARCH,
+)
+app.command()(recoveries.recover)

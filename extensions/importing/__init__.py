@@ -1,0 +1,1 @@
+"""Import from other webhook servers: `hookkeeper import`."""
