@@ -1,8 +1,9 @@
 """The filters of lists and streams of events and deliveries."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, NamedTuple, TypeVar
+from inspect import Parameter, Signature
+from typing import Annotated, Any, NamedTuple, Optional
 
 from fastapi import Depends, Header, Query, Request
 from pydantic import Field
@@ -12,17 +13,17 @@ from api.deps import AnyTenant, CallerDep, KnownWebhook, WebhookFilter
 from api.state import state_of
 from api.streams.subscription import Subscription
 from hookkeeper.content.search_terms import MAX_QUERY, BadQuery, Term, keys_of_channels, parse
-from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus
+from hookkeeper.filters import OF_DELIVERIES, OF_EVENTS, OF_STREAMS, Filter
 from hookkeeper.policy import HealthStatus
-from hookkeeper.registry.index.search import Search, StatusCodes, status_codes
+from hookkeeper.registry.index.conditions import Search, status_codes
+from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
-from hookkeeper.services.fields import AGE, ERROR, EVENT_ID, STATUS_CODE, ChannelName, EventType, GivenTime
+from hookkeeper.services.fields import AGE, EVENT_ID, ChannelName, EventType, GivenTime
 from hookkeeper.times import utc_now
 
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 MAX_VALUES = 20
 """Values of a filter that can be repeated."""
-Value = TypeVar("Value")
 
 
 class _Period(NamedTuple):
@@ -32,13 +33,7 @@ class _Period(NamedTuple):
     until: datetime | None
 
 
-class _Outcome(NamedTuple):
-    """Conditions on a delivery and its latest attempt."""
-
-    status_codes: StatusCodes | None
-    error: str | None
-    min_attempts: int | None
-    channel: Channel | None
+ALL_TIMES = _Period(None, None)
 
 
 async def _period(
@@ -60,35 +55,7 @@ async def _period(
     return _Period(utc_now() - int(last[:-1]) * UNITS[last[-1]], until)
 
 
-async def _outcome(
-    status_code: Annotated[
-        str | None,
-        Query(
-            pattern=STATUS_CODE,
-            description="Status code of the latest attempt, such as `503`, or its class, such as `5xx`",
-            examples=["5xx"],
-        ),
-    ] = None,
-    error: Annotated[
-        str | None,
-        Query(
-            pattern=ERROR,
-            description="Error of the latest attempt, such as `timeout`, `dns` or `http_503`",
-            examples=["timeout"],
-        ),
-    ] = None,
-    min_attempts: Annotated[int | None, Query(ge=1, le=10_000, description="At least this many attempts")] = None,
-    channel: Annotated[Channel | None, Query(description="Kind of target")] = None,
-) -> _Outcome:
-    return _Outcome(status_codes(status_code) if status_code else None, error, min_attempts, channel)
-
-
 PeriodDep = Annotated[_Period, Depends(_period)]
-OutcomeDep = Annotated[_Outcome, Depends(_outcome)]
-Types = Annotated[
-    list[EventType] | None, Query(max_length=MAX_VALUES, description="Events of exactly this type; can be repeated")
-]
-IdPrefix = Annotated[str | None, Query(pattern=EVENT_ID, description="The event's id begins with this text")]
 DataQuery = Annotated[
     str | None,
     Query(
@@ -147,93 +114,59 @@ WebhookSearch = Annotated[_WebhookSearch, Depends(_webhook_search)]
 Total = Annotated[bool, Query(description="Count the matches: see `total` of the response")]
 
 
-async def _event_search(
-    tenant: AnyTenant,
-    period: PeriodDep,
-    outcome: OutcomeDep,
-    webhook: WebhookFilter,
-    type: Types = None,
-    status: Annotated[
-        list[EventStatus] | None,
-        Query(max_length=MAX_VALUES, description="Events with this status; can be repeated"),
-    ] = None,
-    needs_attention: Annotated[
-        bool | None,
-        Query(
-            description="True: only events with a delivery that has failed, or has been retrying for over 15 minutes."
-            " False: only events without one that is retrying, held or failed, and acknowledged ones"
-        ),
-    ] = None,
-    acknowledged: Annotated[bool | None, Query(description="Only events that are (or are not) acknowledged")] = None,
-    delivery_status: Annotated[
-        list[DeliveryStatus] | None,
-        Query(max_length=MAX_VALUES, description="Events with a delivery of this status; can be repeated"),
-    ] = None,
-    id_prefix: IdPrefix = None,
-    in_channel: Annotated[
-        ChannelName | None, Query(description="Events of one tenant that name this channel", examples=["project_1"])
-    ] = None,
-) -> Search:
-    if in_channel and tenant is None:
-        raise Invalid.field("in_channel", "finds events of one tenant: name a `tenant` too")
-    return Search(
-        tenant=tenant,
-        types=_once(type),
-        id_prefix=id_prefix,
-        keys=keys_of_channels((in_channel,)) if in_channel else (),
-        **period._asdict(),
-        statuses=_once(status),
-        needs_attention=needs_attention,
-        acknowledged=acknowledged,
-        webhook=webhook,
-        delivery_statuses=_once(delivery_status),
-        **outcome._asdict(),
-    )
+CHECKED: dict[str, Any] = {
+    "type": EventType,
+    "in_channel": ChannelName,
+    "id_prefix": Annotated[str, Field(pattern=EVENT_ID)],
+}
+"""Types of values that need more than what `hookkeeper.filters` says."""
+READ: dict[str, Callable[[Any], Any]] = {
+    "status_code": status_codes,
+    "in_channel": lambda channel: keys_of_channels((channel,)),
+}
+"""The value of a search, where it is not the one that is given."""
 
 
-async def _stream_search(
-    tenant: AnyTenant,
-    webhook: WebhookFilter,
-    type: Types = None,
-    status: Annotated[
-        list[EventStatus] | None, Query(max_length=MAX_VALUES, description="Events with this status; can be repeated")
-    ] = None,
-    delivery_status: Annotated[
-        list[DeliveryStatus] | None,
-        Query(max_length=MAX_VALUES, description="Changes of deliveries to this status; can be repeated"),
-    ] = None,
-) -> Search:
-    return Search(
-        tenant=tenant,
-        types=_once(type),
-        statuses=_once(status),
-        webhook=webhook,
-        delivery_statuses=_once(delivery_status),
-    )
+def _searching(filters: Sequence[Filter], **others: Any) -> Callable[..., Coroutine[Any, Any, Search]]:
+    """Return a dependency that makes a search of these filters, and of the others, each with its annotation."""
+
+    async def search(webhook: str | Webhook | None, period: _Period = ALL_TIMES, **given: Any) -> Search:
+        of = {"webhook": webhook.id, "tenant": webhook.tenant} if isinstance(webhook, Webhook) else {"webhook": webhook}
+        if given.get("in_channel") and given["tenant"] is None:
+            raise Invalid.field("in_channel", "finds events of one tenant: name a `tenant` too")
+        found = {each: value for each in filters if (value := given.pop(each.name)) is not None}
+        fields = {each.field or each.name: _read(each, value) for each, value in found.items()}
+        return Search(**given, **of, **period._asdict(), **fields)
+
+    parameters = [_parameter(name, annotation) for name, annotation in others.items()]
+    parameters += [_parameter(each.name, _annotation(each), None) for each in filters]
+    search.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    return search
 
 
-async def _delivery_search(
-    webhook: KnownWebhook,
-    period: PeriodDep,
-    outcome: OutcomeDep,
-    type: Types = None,
-    status: Annotated[
-        list[DeliveryStatus] | None,
-        Query(max_length=MAX_VALUES, description="Deliveries with this status; can be repeated"),
-    ] = None,
-    id_prefix: IdPrefix = None,
-) -> Search:
-    return Search(
-        tenant=webhook.tenant,
-        webhook=webhook.id,
-        types=_once(type),
-        id_prefix=id_prefix,
-        **period._asdict(),
-        delivery_statuses=_once(status),
-        **outcome._asdict(),
-    )
+def _parameter(name: str, annotation: Any, default: Any = Parameter.empty) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
+def _annotation(each: Filter) -> Any:
+    kind: Any = CHECKED.get(each.name, each.type)
+    if each.is_repeatable:
+        query = Query(max_length=MAX_VALUES, description=f"{each.help}; can be repeated", **each.bounds)
+        return Annotated[Optional[list[kind]], query]  # noqa: UP045 - mypy takes `kind` for no type
+    return Annotated[Optional[kind], Query(description=each.help, **each.bounds)]  # noqa: UP045
+
+
+def _read(each: Filter, value: Any) -> Any:
+    return tuple(dict.fromkeys(value)) if each.is_repeatable else READ.get(each.name, _as_it_is)(value)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_event_search = _searching(OF_EVENTS, tenant=AnyTenant, period=PeriodDep, webhook=WebhookFilter)
+_stream_search = _searching(OF_STREAMS, tenant=AnyTenant, webhook=WebhookFilter)
+_delivery_search = _searching(OF_DELIVERIES, webhook=KnownWebhook, period=PeriodDep)
 EventSearch = Annotated[Search, Depends(_event_search)]
 StreamSearch = Annotated[Search, Depends(_stream_search)]
 DeliverySearch = Annotated[Search, Depends(_delivery_search)]
@@ -253,7 +186,3 @@ async def _subscription(
 
 
 SubscriptionDep = Annotated[Subscription, Depends(_subscription)]
-
-
-def _once(values: list[Value] | None) -> tuple[Value, ...]:
-    return tuple(dict.fromkeys(values or ()))

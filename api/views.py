@@ -1,9 +1,8 @@
 """Converts rows of the registry and messages of runs to the answers of the API."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from api.schemas.events import (
     AcceptedEvent,
@@ -21,20 +20,22 @@ from api.schemas.recoveries import RecoveryView, WebhookDelivery
 from api.schemas.stats import AttemptOutcomes, LatencyPercentiles, StatisticsGroup, StatisticsStep, StatisticsView
 from api.schemas.webhooks import WebhookSecret
 from hookkeeper import ids
+from hookkeeper.command_rules import COMMANDS
 from hookkeeper.content import masking, tls
 from hookkeeper.content.headers import masked
 from hookkeeper.content.search_terms import CHANNEL
 from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
+from hookkeeper.filters import OF_EVENTS
 from hookkeeper.links import LinkBuilder
-from hookkeeper.messages.bulk_work import RecoveryState
+from hookkeeper.messages.bulk_work import RecoveryScope, RecoveryState
 from hookkeeper.messages.event import Acknowledgement, Delivery, EventState, next_attempt_at
 from hookkeeper.messages.rows import DeliveryRow, EventRow
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.policy import OrderKey
 from hookkeeper.registry.event_rows import EventSnapshot
 from hookkeeper.registry.health import status_of
+from hookkeeper.registry.index.conditions import Search, needs_attention
 from hookkeeper.registry.index.rollup import OUTCOMES
-from hookkeeper.registry.index.search import Search, needs_attention
 from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.schedule_fields import (
@@ -47,6 +48,7 @@ from hookkeeper.services.schedule_fields import (
 )
 from hookkeeper.services.webhook_fields import FailingTarget, WebhookHealth, WebhookView, WebhookWithSecret
 from hookkeeper.services.webhooks import masked_alerts
+from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.temporal.bulk.recovery_candidates import search_of
 from hookkeeper.temporal.events.event_runs import RunState
 from hookkeeper.temporal.schedules.conversion import FiringRun, ScheduleSnapshot
@@ -181,6 +183,7 @@ def recovery(state: RecoveryState) -> RecoveryView:
         tenant=scope.tenant,
         action=scope.action or "recover",
         filter=as_query(search_of(scope)) if scope.action else None,
+        changes=_changes(scope),
         found=None if state.found is None else max(state.found, state.done + state.skipped + state.failed),
         webhook_id=scope.webhook_id,
         status=state.status if state.id else "dry_run",
@@ -192,20 +195,29 @@ def recovery(state: RecoveryState) -> RecoveryView:
     )
 
 
+def _changes(scope: RecoveryScope) -> list[DeliveryStatus]:
+    if scope.action is None:
+        changed: Collection[str] = {scope.status, *(("retrying",) if scope.retrying else ())}
+    elif scope.action in COMMANDS:
+        changed = COMMANDS[scope.action].applies_to(search_of(scope).delivery_statuses)
+    else:
+        changed = ()
+    return [status for status in get_args(DeliveryStatus) if status in changed]
+
+
 def as_query(search: Search) -> dict[str, str | list[str]]:
     """Write a search of events as the query of the list that it found."""
     codes = search.status_codes
-    written = {
-        "type": search.types,
-        "status": search.statuses,
-        "delivery_status": search.delivery_statuses,
+    values = {each.name: getattr(search, each.field or each.name) for each in OF_EVENTS}
+    written = values | {
+        "webhook": search.webhook,
+        "since": search.since,
+        "until": search.until,
         "q": " ".join(f'data.{path}:"{value}"' for path, value in search.keys if path != CHANNEL) or None,
         "in_channel": next((value for path, value in search.keys if path == CHANNEL), None),
         "status_code": codes and (f"{codes.status_class}xx" if codes.is_class else str(codes.first)),
     }
-    renamed = {"types", "statuses", "delivery_statuses", "status_codes", "tenant", "keys"}
-    others = {each.name: getattr(search, each.name) for each in fields(search) if each.name not in renamed}
-    return {name: _as_text(value) for name, value in (written | others).items() if value not in (None, ())}
+    return {name: _as_text(value) for name, value in written.items() if value not in (None, ())}
 
 
 def _as_text(value: Any) -> str | list[str]:

@@ -25,8 +25,8 @@ from benchmarks.timing import time_in_turn
 from cli.console import Failed, out, print_failure
 from cli.processes import run
 from hookkeeper.registry.database import Database
+from hookkeeper.registry.index.conditions import Search, status_codes
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.search import Search, status_codes
 from hookkeeper.registry.index.statistics import StatisticsQuery
 from hookkeeper.times import utc_now
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from random import Random
 
-from hookkeeper.messages.event import Attempt, Channel, Delivery, DeliveryStatus, EventStatus, Reason
+from hookkeeper.messages.event import Attempt, Delivery, Reason
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.messages.run_report import RunReport
+from hookkeeper.statuses import Channel, DeliveryStatus, EventStatus
 
 DAYS = 30
 TENANTS = 20

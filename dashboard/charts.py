@@ -7,11 +7,11 @@ from typing import Annotated, Literal, NamedTuple, Protocol
 
 from fastapi import Query
 
-from dashboard.translation import N_
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.rollup import DAY, HOUR, MINUTE, OTHERS
 from hookkeeper.registry.index.statistics import MAX_POINTS, Group, Measures, StatisticsQuery, StatisticsTooLarge
 from hookkeeper.times import utc_now
+from hookkeeper.wording import N_
 
 MIN_HEIGHT = 2.0
 """Least height of a bar with anything to show."""

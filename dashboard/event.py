@@ -17,11 +17,10 @@ from api.problems import Problem
 from api.schemas.events import AcknowledgeRequest
 from dashboard.rendering import problem_of, query, redirect, render
 from dashboard.routes import PageRoute
-from dashboard.translation import N_
 from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.links import LinkBuilder
-from hookkeeper.messages.event import FINAL, Delivery, DeliveryStatus, EventState
+from hookkeeper.messages.event import FINAL, Delivery, EventState
 from hookkeeper.registry.event_rows import EventSnapshot
 from hookkeeper.registry.index.listing import WORST_FIRST
 from hookkeeper.registry.store import Store
@@ -30,7 +29,9 @@ from hookkeeper.services.event_commands import SENDS_NOTHING, acknowledge, send,
 from hookkeeper.services.event_reads import read_event
 from hookkeeper.services.fields import EVENT_ID
 from hookkeeper.services.webhooks import names_of
+from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.temporal.server.error_translation import UnknownEvent
+from hookkeeper.wording import N_
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 DELIVERIES_ON_PAGE = 20

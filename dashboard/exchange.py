@@ -17,7 +17,6 @@ from api.deps import AuditDep, CallerDep, SandboxDep, SettingsDep, StoreDep, Ten
 from dashboard.event import PathId
 from dashboard.rendering import render
 from dashboard.routes import PageRoute
-from dashboard.translation import N_
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import MASK
@@ -29,6 +28,7 @@ from hookkeeper.services.errors import NotFound
 from hookkeeper.services.event_reads import read_event
 from hookkeeper.services.webhook_requests import rebuilt_request
 from hookkeeper.times import utc_now
+from hookkeeper.wording import N_
 
 router = APIRouter(
     prefix="/events/{event_id}/deliveries/{delivery}/request", include_in_schema=False, route_class=PageRoute

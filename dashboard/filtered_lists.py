@@ -17,12 +17,12 @@ from dashboard.charts import count_range
 from dashboard.event import REASONS
 from dashboard.rendering import filters_in, paging, query, redirect, render
 from dashboard.routes import PageRoute
-from dashboard.translation import N_
-from hookkeeper.messages.event import DeliveryStatus, EventStatus
 from hookkeeper.policy import HealthStatus
+from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.search import Search
 from hookkeeper.services.webhooks import names_of
+from hookkeeper.statuses import DeliveryStatus, EventStatus
+from hookkeeper.wording import N_
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 EVENTS_ON_PAGE = 50

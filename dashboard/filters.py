@@ -15,10 +15,11 @@ from fastapi import Request
 
 from api.problems import Problem
 from dashboard.rendering import errors_of, filters_in, query, typed
-from dashboard.translation import N_
+from hookkeeper.filters import LABELS
 from hookkeeper.registry.index.listing import LatestValues
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
+from hookkeeper.wording import N_
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 TIMES = ("since", "until")
@@ -33,25 +34,6 @@ PERIODS = {
     "7d": N_("7 days"),
     "30d": N_("30 days"),
 }
-LABELS = {
-    "tenant": "tenant",
-    "type": N_("type"),
-    "q": N_("search"),
-    "webhook": N_("webhook"),
-    "status": N_("status"),
-    "error": N_("error"),
-    "last": N_("last"),
-    "until": N_("until"),
-    "needs_attention": N_("needs attention"),
-    "delivery_status": N_("delivery"),
-    "status_code": N_("status code"),
-    "id_prefix": N_("id begins with"),
-    "in_channel": N_("in channel"),
-    "since": N_("from"),
-    "min_attempts": N_("attempts from"),
-    "event": N_("gets events of type"),
-}
-"""What chips call filters."""
 REFRESH = "x-refresh"
 """The header of a script that reads the list again, and needs no suggestions."""
 

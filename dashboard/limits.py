@@ -16,12 +16,11 @@ from api.state import ApiState, state_of
 from dashboard.charts import count_range, tenants_of_the_day
 from dashboard.rendering import paging, render, translations_of
 from dashboard.routes import PageRoute
-from dashboard.translation import N_
 from hookkeeper.registry.portal import MAX_OPEN_SESSIONS
 from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT
 from hookkeeper.services.caller import Caller
 from hookkeeper.settings import MIB, Settings
-from hookkeeper.wording import write_durations
+from hookkeeper.wording import N_, write_durations
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 TENANTS_ON_PAGE = 50

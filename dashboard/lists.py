@@ -24,7 +24,6 @@ from api.deps import (
 from api.problems import Conflicting, Problem
 from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
-from dashboard.translation import N_
 from hookkeeper.registry.api_keys import KEY_ID, KeyExists, new_key_id
 from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.store import Store
@@ -36,6 +35,7 @@ from hookkeeper.services.keys import NewKey, add_key, revoke
 from hookkeeper.services.suppressions import KnownAddress, NewSuppression, allow, suppress
 from hookkeeper.services.webhooks import names_of
 from hookkeeper.times import utc_now
+from hookkeeper.wording import N_
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 KEYS_ON_PAGE = 50

@@ -24,7 +24,6 @@ from api.state import state_of
 from dashboard.look import ASSET_HEADERS
 from dashboard.rendering import PROOF, redirect, render
 from dashboard.routes import PageRoute
-from dashboard.translation import N_
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.portal import ID_PREFIX, PortalSession
 from hookkeeper.registry.store import Store
@@ -32,6 +31,7 @@ from hookkeeper.services.caller import caller_of
 from hookkeeper.services.errors import NotFound, RateLimited
 from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
+from hookkeeper.wording import N_
 
 FORM = SessionCookie("hookkeeper_login", path="/login", duration=timedelta(hours=1))
 """Binds the form to the browser, so that no other site can log a reader in with its own key."""

@@ -18,7 +18,7 @@ from dashboard.rendering import query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.policy import HealthStatus
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.index.waiting import WaitingDeliveries
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store

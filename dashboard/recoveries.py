@@ -15,7 +15,6 @@ from api.problems import Problem, Unprocessable
 from api.sessions import portal_of
 from dashboard.rendering import is_open, paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
-from dashboard.translation import N_
 from hookkeeper.commands import Refused
 from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryState
 from hookkeeper.services.errors import NotFound, ServiceError
@@ -30,6 +29,7 @@ from hookkeeper.services.recoveries import (
 from hookkeeper.services.webhooks import names_of, require
 from hookkeeper.temporal.server.error_translation import Conflict
 from hookkeeper.times import rfc3339, utc_now
+from hookkeeper.wording import N_
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 RECOVERIES_ON_PAGE = 25

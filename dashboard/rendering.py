@@ -25,11 +25,11 @@ from api.sessions import portal_of, session_cookie
 from api.state import state_of
 from dashboard.charts import latency
 from dashboard.look import look_of, versioned
-from dashboard.translation import ENGLISH, N_, language_of, texts_of_scripts, translations_to
+from dashboard.translation import ENGLISH, language_of, texts_of_scripts, translations_to
 from hookkeeper.registry.portal import PortalSession
 from hookkeeper.services.caller import FURTHER_PAGES, Caller
 from hookkeeper.times import rfc3339
-from hookkeeper.wording import write_durations
+from hookkeeper.wording import N_, write_durations
 
 PROOF = "proof"
 """The hidden field of each form."""

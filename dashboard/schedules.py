@@ -12,7 +12,6 @@ from dashboard import forms
 from dashboard.forms import REFUSED, FormRoute
 from dashboard.rendering import paging, query, redirect, render
 from dashboard.routes import without_portal
-from dashboard.translation import N_
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.schedules import ScheduleExists
 from hookkeeper.services.caller import Caller
@@ -21,6 +20,7 @@ from hookkeeper.services.fields import SCHEDULE_ID
 from hookkeeper.services.schedule_fields import NewSchedule, ScheduleChanges
 from hookkeeper.services.schedules import new_schedule_id
 from hookkeeper.temporal.schedules.conversion import ScheduleSnapshot
+from hookkeeper.wording import N_
 
 router = APIRouter(prefix="/schedules", include_in_schema=False, route_class=FormRoute)
 SCHEDULES_ON_PAGE = 50

@@ -21,11 +21,6 @@ MAX_RANGES = 20
 """Languages of a header that are read."""
 
 
-def N_(text: str) -> str:  # noqa: N802 — the name that tools know
-    """Mark a text of a Python module for translators; the template that shows it translates it."""
-    return text
-
-
 def language_of(accepted: str) -> str:
     """Return the language of ours that an `Accept-Language` prefers (RFC 9110, 12.5.4), else English."""
     best, best_quality = ENGLISH, 0.0

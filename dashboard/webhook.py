@@ -22,16 +22,17 @@ from dashboard.event import REASONS
 from dashboard.recoveries import PERIODS, read_recovery
 from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
-from dashboard.translation import N_
-from hookkeeper.messages.event import Attempt, DeliveryStatus
+from hookkeeper.messages.event import Attempt
 from hookkeeper.messages.rows import DeliveryRow
 from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import ServiceError
 from hookkeeper.services.recoveries import RecoveryRequest
 from hookkeeper.services.webhooks import WebhookService
+from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.temporal.server.error_translation import Conflict
+from hookkeeper.wording import N_
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
 DELIVERIES_ON_PAGE = 25

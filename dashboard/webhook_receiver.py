@@ -19,7 +19,6 @@ from api.sessions import portal_of
 from api.strict_json import fault_of, parse
 from dashboard.rendering import problem_of, redirect
 from dashboard.routes import PageRoute
-from dashboard.translation import N_
 from dashboard.webhook import DONE, path_of, show_tab
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.json_text import readable
@@ -33,6 +32,7 @@ from hookkeeper.services.new_event import new_event_id
 from hookkeeper.services.preview import SampleEvent
 from hookkeeper.services.webhooks import WebhookService
 from hookkeeper.temporal.server.error_translation import UnknownEvent
+from hookkeeper.wording import N_
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
 MAX_TYPES = 100

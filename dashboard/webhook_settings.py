@@ -14,7 +14,6 @@ from api.access import needs
 from api.deps import KnownWebhook, WebhooksDep
 from dashboard.rendering import redirect, translations_of
 from dashboard.routes import PageRoute
-from dashboard.translation import N_
 from dashboard.webhook import path_of, show_tab
 from hookkeeper.policy import DEFAULT_SCHEDULE, AlertAfter
 from hookkeeper.registry.models import Webhook
@@ -24,7 +23,7 @@ from hookkeeper.services.webhook_fields import STEPS, NewWebhook
 from hookkeeper.services.webhooks import WebhookService, require
 from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
-from hookkeeper.wording import NEVER, duration, write_durations
+from hookkeeper.wording import N_, NEVER, duration, write_durations
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
 Translate = Callable[[str], str]

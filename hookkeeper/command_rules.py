@@ -3,6 +3,7 @@
 The command line imports it: it needs no package.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,11 @@ class CommandRule:
     """Statuses to which it is applied only if the delivery is named."""
     remarks: str = ""
     """Added to the summary in the API's documentation."""
+
+    def applies_to(self, named: Collection[str]) -> frozenset[str]:
+        """Return the statuses of the deliveries that it changes, if a filter names these."""
+        changed = self.statuses - (self.skipped - set(named))
+        return changed & set(named) if named else changed
 
     @property
     def description(self) -> str:

@@ -47,14 +47,6 @@ Verdict = Literal[
 NOT_MADE: frozenset[Verdict] = frozenset({"held", "deferred", "webhook_deleted"})
 """Verdicts of attempts in which no request was made."""
 
-ERRORS = (
-    *("timeout", "dns", "connection_refused", "connection_reset", "tls", "protocol", "forbidden_address"),
-    "bad_template",
-    *("no_email_provider", "no_recipients", "needs_sendgrid", "key_in_text", "suppressed"),
-    "not_accepted",
-)
-"""Errors of attempts besides `http_<status>` and `smtp_<code>`: of requests, content, emails, and services."""
-
 
 class ReservedTime(Message):
     """A time that a request has reserved at its webhook, which did not accept it at once.

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from cases import each
 from hookkeeper.egress import http, proxy
 from hookkeeper.outcomes import (
-    ERRORS,
     Outcome,
     Verdict,
     excerpt,
@@ -23,6 +22,7 @@ from hookkeeper.outcomes import (
     parse_retry_after,
     verdict_of,
 )
+from hookkeeper.statuses import ERRORS
 
 NOW = datetime(1994, 11, 6, 8, 49, 0, tzinfo=UTC)
 

@@ -16,8 +16,9 @@ from activities.notifications import NotificationActivities
 from activities.webhooks import WebhookActivities
 from hookkeeper import task_queues
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts, Ongoing
-from hookkeeper.messages.event import Channel, EventInput
+from hookkeeper.messages.event import EventInput
 from hookkeeper.outcomes import NOT_MADE, Outcome
+from hookkeeper.statuses import Channel
 from workflows import summaries
 from workflows.activities import is_cancelling, run_at_once, run_until_done
 from workflows.delivery import DeliveryState

@@ -25,13 +25,13 @@ from hookkeeper.messages.event import (
     DeliveryReceipt,
     EventInput,
     EventState,
-    EventStatus,
     NewSiblings,
     event_state,
     event_status,
 )
 from hookkeeper.partition import parts_of
 from hookkeeper.state_size import AWAITING_BUDGET, truncated
+from hookkeeper.statuses import EventStatus
 from workflows import summaries, timers
 from workflows.activities import run_until_done
 from workflows.batches import Batches, first_batches, record_outcomes

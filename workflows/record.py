@@ -12,9 +12,10 @@ from temporalio import workflow
 
 from activities.runs import RunActivities
 from hookkeeper import ids
-from hookkeeper.messages.event import Delivery, EventInput, EventState, EventStatus
+from hookkeeper.messages.event import Delivery, EventInput, EventState
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.messages.run_report import RunReport, row_of
+from hookkeeper.statuses import EventStatus
 from workflows import timers
 from workflows.activities import INTERNAL_RETRY
 from workflows.visibility import run_number

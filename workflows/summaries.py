@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from hookkeeper.messages.alert import Alert
-from hookkeeper.messages.event import Channel, Delivery, Reason
+from hookkeeper.messages.event import Delivery, Reason
+from hookkeeper.statuses import Channel
 from hookkeeper.wording import VERBS, duration
 
 MAX_SUMMARY = 200

@@ -94,7 +94,8 @@ async def stream_events(request: Request, stream: SubscriptionDep) -> AsyncItera
     - `reset`: more has changed than can be sent, or the stream was resumed too late. Read the list again.
     - `unavailable`: the registry is unavailable. The stream goes on when it is back.
 
-    The filters are those of the list; `webhook` and `delivery_status` have to be met by one delivery that has changed.
+    The filters are those of the list without times, `q` and `in_channel`. A single delivery that has changed has to
+    meet all conditions on deliveries.
 
     A stream ends after 15 minutes, when its key is revoked, when the process stops, and when its reader is too slow.
     Connect again with the last `id` in `Last-Event-ID`, as browsers do: no message is left out or repeated. The log of

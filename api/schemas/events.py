@@ -5,8 +5,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from api.problems import ProblemDocument
-from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus, Reason, ReceiptKind, Trigger
+from hookkeeper.messages.event import Reason, ReceiptKind, Trigger
 from hookkeeper.services.fields import CountedPage, GivenTime, Line, RequestModel, ResponseModel, Time, with_examples
+from hookkeeper.statuses import Channel, DeliveryStatus, EventStatus
 
 
 class EventBatch(RequestModel):

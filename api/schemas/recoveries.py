@@ -4,8 +4,9 @@ from typing import Literal
 
 from api.schemas.events import EventLinks
 from hookkeeper.messages.bulk_work import BulkAction, RecoverableStatus
-from hookkeeper.messages.event import Channel, DeliveryStatus, Reason
+from hookkeeper.messages.event import Reason
 from hookkeeper.services.fields import ResponseModel, Time
+from hookkeeper.statuses import Channel, DeliveryStatus
 
 
 class RecoveryView(ResponseModel):
@@ -17,6 +18,9 @@ class RecoveryView(ResponseModel):
     bulk actions."""
     filter: dict[str, str | list[str]] | None
     """What a bulk action searches, as parameters of `GET /v1/events`; null for `recover`."""
+    changes: list[DeliveryStatus]
+    """Statuses of the deliveries that it changes, of those that meet the conditions of `filter` on deliveries. None if
+    it changes events only."""
     webhook_id: str | None
     """Null for a recovery of the whole tenant, and for a bulk action."""
     status: Literal["running", "paused", "finished", "cancelled", "unknown", "dry_run"]

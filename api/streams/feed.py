@@ -24,8 +24,8 @@ from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.rows import EventKey
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.change_log import Change, Position
+from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.search import Search
 from hookkeeper.services.caller import Caller
 
 INTERVAL = 1.0

@@ -9,7 +9,7 @@ from fastapi.sse import ServerSentEvent
 
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.registry.index.change_log import Position
-from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.index.conditions import Search, meets
 from hookkeeper.services.caller import Caller
 
 MAX_WAITING = 1000
@@ -75,17 +75,4 @@ class Subscription:
 
     def shows(self, event: EventRow) -> bool:
         """Return whether an event meets the filters. Those on a delivery have to be met by one that has changed."""
-        search = self.search
-        if search.tenant not in (None, event.tenant):
-            return False
-        if search.types and event.type not in search.types:
-            return False
-        if search.statuses and event.status not in search.statuses:
-            return False
-        if search.webhook is None and not search.delivery_statuses:
-            return True
-        return any(
-            search.webhook in (None, delivery.webhook_id)
-            and (not search.delivery_statuses or delivery.status in search.delivery_statuses)
-            for delivery in event.deliveries
-        )
+        return meets(self.search, event, event.deliveries)

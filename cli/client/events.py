@@ -18,6 +18,7 @@ from cli.client.recoveries import print_started
 from cli.client.resources import AS_JSON, YES, Resource, parameter, query_of, with_parameters
 from cli.console import Failed, Json, err, out, print_json_or, print_result
 from hookkeeper.command_rules import COMMANDS
+from hookkeeper.filters import OF_EVENTS, OF_STREAMS
 from hookkeeper.times import rfc3339, utc_now
 
 EventId = Annotated[str, typer.Argument(help="The event's id.")]
@@ -37,18 +38,7 @@ FILTERS: dict[str, Any] = {
     "q": options.only('Search in the data of one tenant\'s events: data.order_id:4711, words, or "a text".'),
     "tenant": options.only("Only this tenant's."),
     "webhook": options.only("Only events for this webhook."),
-    "status": Annotated[
-        list[str] | None, typer.Option(help="scheduled, delivering, succeeded, failed or cancelled; can be repeated.")
-    ],
-    "needs_attention": Annotated[
-        bool | None, typer.Option(help="Only events with a delivery that has failed, or has long been retrying.")
-    ],
-    "acknowledged": Annotated[bool | None, typer.Option(help="Only events that are acknowledged, or are not.")],
-    "delivery_status": Annotated[
-        list[str] | None, typer.Option(help="Only events with a delivery of this status; can be repeated.")
-    ],
-    "in_channel": options.only("Only events of this channel; it needs a tenant."),
-    **options.SEARCH,
+    **options.filters_of(OF_EVENTS),
 }
 resource.list(
     "List events, newest first.",
@@ -66,18 +56,30 @@ resource.list(
 )
 
 
-@app.command("tail")
-def tail_events(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
-    type_: Annotated[list[str] | None, typer.Option("--type", help="Only this type; can be repeated.")] = None,
-    webhook: Annotated[str | None, typer.Option(help="Only events for this webhook.")] = None,
-    number: Annotated[
-        int, typer.Option("--number", "-n", min=0, max=100, help="Number of earlier events to show.")
-    ] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per event or change.")] = False,
-) -> None:
-    """Print events as they are accepted, and what becomes of their deliveries, until Ctrl-C."""
-    run_tail(Api.of_environment(), number, as_json=as_json, tenant=tenant, type=type_, webhook=webhook)
+TAIL = (
+    parameter("tenant", FILTERS["tenant"]),
+    parameter("webhook", FILTERS["webhook"]),
+    *(parameter(each.name, FILTERS[each.name]) for each in OF_STREAMS),
+    parameter(
+        "number",
+        Annotated[int, typer.Option("--number", "-n", min=0, max=100, help="Number of earlier events to show.")],
+        10,
+    ),
+    parameter(
+        "as_json",
+        Annotated[bool, typer.Option("--json", help="Print one JSON object per event or change.")],
+        False,
+    ),
+)
+
+
+def _tail(number: int, as_json: bool, **filters: Any) -> None:
+    run_tail(Api.of_environment(), number, as_json=as_json, **query_of(filters))
+
+
+app.command("tail", help="Print events as they are accepted, and what becomes of their deliveries, until Ctrl-C.")(
+    with_parameters(TAIL, _tail)
+)
 
 
 resource.show("Show an event with all its attempts.")
@@ -188,7 +190,8 @@ def _bulk(
         if not found:
             print_json_or(as_json, counted, lambda _: out.print("No event matches."))
             return
-        confirm(f"{action} {count} of tenant {counted['tenant']}?", yes)
+        changes = f" It changes deliveries that are {', '.join(counted['changes'])}." if counted["changes"] else ""
+        confirm(f"{action} {count} of tenant {counted['tenant']}?{changes}", yes)
         query |= {"until": counted["until"], "tenant": counted["tenant"]}
     print_json_or(as_json, api.call("POST", "bulk", body=body, **query), print_started)
 

@@ -4,13 +4,15 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, overload
+from typing import Annotated, Any, Optional, overload
 
 import typer
 
 from cli.console import Failed
+from hookkeeper.filters import Filter
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Tenant = Annotated[str | None, typer.Option(help="The tenant. Default: the key's tenant, or `default`.")]
@@ -100,23 +102,24 @@ def confirm(question: str, yes: bool) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
-SEARCH: dict[str, Any] = {
-    "type": Annotated[list[str] | None, typer.Option(help="Only this type; can be repeated.")],
-    "status_code": Annotated[
-        str | None, typer.Option(help="Status code of the latest attempt, such as 503, or its class, such as 5xx.")
-    ],
-    "error": Annotated[str | None, typer.Option(help="Error of the latest attempt, such as timeout, dns or http_503.")],
-    "min_attempts": Annotated[int | None, typer.Option(min=1, help="At least this many attempts.")],
-    "channel": Annotated[str | None, typer.Option(help="webhook, email or notification.")],
-    "id_prefix": Annotated[str | None, typer.Option(help="Text that the event's id begins with.")],
-    "since": Annotated[str | None, typer.Option(help="Accepted since: RFC 3339, or an age such as 30m, 2h, 7d.")],
-    "until": Annotated[str | None, typer.Option(help="Accepted before, in the same format.")],
-    "last": Annotated[str | None, typer.Option(help="Accepted in the last minutes, hours or days: 15m, 24h, 7d.")],
-    "total": Annotated[bool | None, typer.Option("--total", help="Count all matches, up to 1,000.")],
-}
-"""The options of lists of events and deliveries, by their names in the API."""
-
-
 def only(help_: str) -> Any:
     """Return the annotation of an option that filters a list."""
     return Annotated[str | None, typer.Option(help=help_)]
+
+
+def filters_of(filters: Sequence[Filter]) -> dict[str, Any]:
+    """Return the options of a list with these filters, by their names in the API."""
+    return {each.name: _filter(each) for each in filters} | {
+        "since": only("Accepted since: RFC 3339, or an age such as 30m, 2h, 7d."),
+        "until": only("Accepted before, in the same format."),
+        "last": only("Accepted in the last minutes, hours or days: 15m, 24h, 7d."),
+        "total": Annotated[bool | None, typer.Option("--total", help="Count all matches, up to 1,000.")],
+    }
+
+
+def _filter(each: Filter) -> Any:
+    choices = f": {', '.join(each.choices)}" if each.choices else ""
+    if each.is_repeatable:
+        return Annotated[list[str] | None, typer.Option(help=f"{each.help}{choices}; can be repeated.")]
+    kind: Any = each.type if each.type in (bool, int) else str
+    return Annotated[Optional[kind], typer.Option(help=f"{each.help}{choices}.", min=each.bounds.get("ge"))]  # noqa: UP045

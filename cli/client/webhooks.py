@@ -17,6 +17,7 @@ from cli.client.resources import Resource, fields_of_file
 from cli.client.stats import percent
 from cli.console import Failed, Json, out, print_columns, print_fields, print_json_or, text_of
 from hookkeeper.content.headers import MASK
+from hookkeeper.filters import OF_DELIVERIES
 
 SampleType = Annotated[
     str | None,
@@ -336,10 +337,6 @@ resource.list(
     },
     "No deliveries.",
     of="deliveries",
-    status=Annotated[
-        list[str] | None,
-        typer.Option(help="pending, retrying, held, sent, succeeded, failed or cancelled; can be repeated."),
-    ],
-    **options.SEARCH,
+    **options.filters_of(OF_DELIVERIES),
 )
 app.command()(recoveries.recover)

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from api.access import INNER_CALLER, GuardedRoute, scopes_of
+from hookkeeper.filters import OF_DELIVERIES, OF_EVENTS
 from hookkeeper.limits import TenantLimit
 from hookkeeper.services.caller import Caller
 
@@ -72,7 +73,7 @@ TOOLS = (
         "find_events",
         "Find events, newest first: by status, type, webhook, time, outcome, or what is in their data.",
         "GET /v1/events",
-        ("q", "type", "status", "needs_attention", "delivery_status", "webhook", "status_code", *_PERIOD, *_PAGE),
+        ("q", "webhook", *(each.name for each in OF_EVENTS), *_PERIOD, *_PAGE),
         ("webhook_name", "note"),
     ),
     Tool(
@@ -105,7 +106,7 @@ TOOLS = (
         "list_deliveries",
         "List the deliveries to a webhook, newest first.",
         "GET /v1/webhooks/{webhook_id}/deliveries",
-        ("type", "status", "status_code", "error", *_PERIOD, *_PAGE),
+        (*(each.name for each in OF_DELIVERIES), *_PERIOD, *_PAGE),
     ),
     Tool(
         "show_statistics",

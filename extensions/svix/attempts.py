@@ -31,7 +31,7 @@ from extensions.svix.base import (
 from extensions.svix.endpoints import EndpointOut
 from extensions.svix.messages import MessageOut, page_of_messages, read_message
 from hookkeeper.commands import UnknownDelivery
-from hookkeeper.messages.event import Delivery, DeliveryStatus
+from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.registry.event_rows import EventSnapshot
 from hookkeeper.registry.index.listing import cursor_after
@@ -42,6 +42,7 @@ from hookkeeper.services.event_commands import send
 from hookkeeper.services.event_reads import read_event
 from hookkeeper.services.fields import EVENT_ID, Time
 from hookkeeper.services.new_event import NewEvent, new_event_id
+from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.temporal.server.error_translation import UnknownEvent
 
 router = APIRouter(**ROUTES)

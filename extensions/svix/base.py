@@ -24,7 +24,7 @@ from api.deps import CallerDep, StoreDep, TenantsDep
 from api.state import state_of
 from extensions.svix.errors import PREFIX, untranslatable
 from hookkeeper.content.search_terms import CHANNEL, Key
-from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.models import Tenant, Webhook
 from hookkeeper.registry.portal import ID_PREFIX
 from hookkeeper.registry.tenants import BEING_DELETED

@@ -50,8 +50,8 @@ from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.event_rows import EventSnapshot
+from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.index.listing import cursor_after
-from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import NotFound, NotPossible
 from hookkeeper.services.event_reads import read_event

@@ -10,12 +10,9 @@ from hookkeeper import ids
 from hookkeeper.messages import Message
 from hookkeeper.outcomes import ReservedTime
 from hookkeeper.policy import OrderPolicy
+from hookkeeper.statuses import Channel, DeliveryStatus, EventStatus, FinalStatus
 
-Channel = Literal["webhook", "email", "notification"]
 Trigger = Literal["scheduled", "manual"]
-FinalStatus = Literal["succeeded", "failed", "cancelled"]
-DeliveryStatus = Literal["pending", "retrying", "held", "sent", FinalStatus]
-EventStatus = Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
 ReceiptKind = Literal["delivered", "deferred", "bounced", "dropped", "spam_report"]
 Reason = Literal[
     "exhausted",

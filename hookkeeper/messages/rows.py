@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from hookkeeper import ids
-from hookkeeper.messages.event import Channel, Delivery, DeliveryStatus, EventInput, EventStatus, Reason
+from hookkeeper.messages.event import Delivery, EventInput, Reason
+from hookkeeper.statuses import Channel, DeliveryStatus, EventStatus
 
 
 class EventKey(NamedTuple):

@@ -11,10 +11,10 @@ from typing import NamedTuple
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
 from hookkeeper.content.text import truncate
-from hookkeeper.messages.event import Channel
 from hookkeeper.registry.matching import MatchingWebhook
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.numbering import Numbers, Part, first
+from hookkeeper.statuses import Channel
 
 MAX_SHOWN = 256
 

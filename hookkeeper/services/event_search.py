@@ -18,8 +18,8 @@ from hookkeeper.content.search_terms import BadQuery, Key, Term, matches, parse
 from hookkeeper.limits import TenantLimit
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.messages.run_report import BEGINNING
+from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.index.listing import cursor_after, time_of
-from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import Invalid
 from hookkeeper.times import utc_now

@@ -23,10 +23,11 @@ from hookkeeper.content.search_terms import KEY_PATH
 from hookkeeper.content.text import LINES, WORD, is_visible_line
 from hookkeeper.content.urls import MAX_URL, check_url
 from hookkeeper.crypto.signing_keys import check_secret
+from hookkeeper.filters import ERROR_PATTERN, STATUS_CODE_PATTERN
 from hookkeeper.ids import is_webhook_id
-from hookkeeper.outcomes import ERRORS
 from hookkeeper.services.counts import check_field, check_fields
 from hookkeeper.settings import RATE
+from hookkeeper.statuses import ERRORS
 from hookkeeper.times import rfc3339
 
 TENANT_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
@@ -37,8 +38,6 @@ EVENT_TYPE = rf"^{_GROUPS}$"
 EVENT_PATTERN = rf"^({_GROUPS}(\.\*)?|\*)$"
 EVENT_ID = r"^[A-Za-z0-9_-]{1,128}$"
 AGE = r"^[1-9][0-9]{0,3}[mhd]$"
-STATUS_CODE = r"^([1-5]xx|[1-5][0-9]{2})$"
-ERROR = rf"^(http_[0-9]{{3}}|smtp_[45][0-9]{{2}}|{'|'.join(ERRORS)})$"
 COLOUR = r"^#[0-9A-Fa-f]{6}$"
 PAGE_PATH = r"^/[A-Za-z0-9/_-]*$"
 SCHEDULE_ID = r"^[A-Za-z0-9_-]{1,100}$"
@@ -50,8 +49,8 @@ PATTERN_RULES = {
     EVENT_TYPE: "must be words of letters, digits, `_` and `-`, joined by dots, such as `order.paid`",
     EVENT_PATTERN: "must be an event type such as `order.paid`, a group of them such as `order.*`, or `*`",
     AGE: "must be a number of minutes, hours or days, such as `15m`, `24h` or `7d`",
-    STATUS_CODE: "must be a status code such as `503`, or a class such as `5xx`",
-    ERROR: f"must be `http_<status>`, `smtp_<code>`, {', '.join(ERRORS[:-1])} or {ERRORS[-1]}",
+    STATUS_CODE_PATTERN: "must be a status code such as `503`, or a class such as `5xx`",
+    ERROR_PATTERN: f"must be `http_<status>`, `smtp_<code>`, {', '.join(ERRORS[:-1])} or {ERRORS[-1]}",
     COLOUR: "must be a colour such as `#0f766e`",
     PAGE_PATH: "must be the path of a page, without a query, such as `/webhooks`",
     SCHEDULE_ID: f"must be 1 to 100 {_NAME_RULE}",

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.messages.bulk_work import BulkAction, RecoverableStatus, RecoveryCommand, RecoveryScope, RecoveryState
 from hookkeeper.messages.event import Acknowledgement
+from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.index.runs_by_status import recoverable
-from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller

@@ -14,7 +14,7 @@ from temporalio.client import Client
 from hookkeeper.content.search_terms import Term
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.messages.rows import EventRow
-from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.store import Store
 from hookkeeper.services import event_search
 from hookkeeper.services.event_search import EventSearches

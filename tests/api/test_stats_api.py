@@ -14,9 +14,10 @@ from sockets import serving
 from cli.client.api import Api
 from cli.client.stats import read
 from cli.console import Failed
-from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
+from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index import counter_rows, statistics
+from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.times import utc_now
 from instance_parts import new_app
 from instances import KEY, Instance

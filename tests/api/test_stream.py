@@ -18,12 +18,13 @@ from sockets import ApiServer, connected, serving
 from api.state import MAX_STREAMS_PER_TENANT, ApiState
 from api.streams import feed, subscription
 from api.streams.feed import CHANGES_PER_STEP, DELIVERIES_PER_STEP, divided, merged, steps
-from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
+from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.rows import EventKey, EventRow
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index import change_log
 from hookkeeper.registry.index.change_log import Change, Position
+from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.times import utc_now
 from instances import KEY, Instance
 from reports import reported

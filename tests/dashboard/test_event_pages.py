@@ -11,7 +11,8 @@ from callers import make_key
 from test_stats_api import report
 
 from dashboard.event import offered
-from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
+from hookkeeper.messages.event import Attempt, Delivery
+from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.times import utc_now
 from index_rows import until_indexed
 from instances import KEY, Instance

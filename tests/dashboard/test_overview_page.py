@@ -18,10 +18,11 @@ from test_stats_api import report
 from test_unavailable import KillableTemporal
 
 from dashboard.overview import Clause, Number, Verdict, Wrong, clauses_of
-from hookkeeper.messages.event import Delivery, DeliveryStatus
+from hookkeeper.messages.event import Delivery
 from hookkeeper.registry.health import AttemptResult
 from hookkeeper.registry.index import statistics
 from hookkeeper.registry.store import Store
+from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.times import utc_now
 from instance_parts import new_app
 from instances import Instance, running_instance

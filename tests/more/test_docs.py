@@ -12,8 +12,9 @@ from typer.main import get_command
 
 from api.app import bare_app
 from cli.main import app
-from hookkeeper.messages.event import DeliveryStatus, EventStatus, Reason
+from hookkeeper.messages.event import Reason
 from hookkeeper.settings import Settings
+from hookkeeper.statuses import DeliveryStatus, EventStatus
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Settings(admin_key=SecretStr("a-key-for-tests-only"))

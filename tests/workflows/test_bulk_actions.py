@@ -10,11 +10,14 @@ from callers import calling, make_key
 from holding import event_ids, send_many, until_listed
 from test_recovery import LONG_AGO, OVER, counts, failing, until
 
-from hookkeeper.messages.event import Attempt, Delivery, EventState
-from hookkeeper.registry.index.search import Search, status_codes
+from hookkeeper.messages.event import Attempt, Delivery, EventInput, EventState
+from hookkeeper.registry.event_rows import EventSnapshot
+from hookkeeper.registry.index.conditions import Search, status_codes
+from hookkeeper.registry.index.merge import delivery_row
 from hookkeeper.temporal.bulk.recovery_candidates import commanded
 from instances import Instance
 from receivers import Answer, Receiver, receiver
+from reports import reported
 from timeouts import WAIT_TIMEOUT
 from worker_processes import SOON_UNSTUCK, worker_process
 
@@ -209,6 +212,9 @@ def delivery(name: str, status: str, *attempts: tuple[datetime, int, str], **fie
         ),
         ("redeliver", {"min_attempts": 2}, delivery("wh_1", "failed", (BEFORE, 500, "scheduled")), False, False),
         ("redeliver", {"channel": "email"}, delivery("wh_1", "failed"), False, False),
+        ("cancel", {"needs_attention": True}, delivery("wh_1", "pending"), False, False),
+        ("cancel", {"needs_attention": True}, delivery("wh_1", "retrying"), True, False),
+        ("redeliver", {"needs_attention": True}, delivery("wh_1", "succeeded"), False, False),
     ],
 )
 def test_what_is_commanded(command: Any, search: dict[str, Any], one: Delivery, due: bool, is_done: bool) -> None:
@@ -221,5 +227,11 @@ def test_what_is_commanded(command: Any, search: dict[str, Any], one: Delivery, 
         accepted_at=BEFORE,
         deliveries=(one,),
     )
-    found = commanded(command, state, Search(tenant="acme", **search), BEGAN, {"wh_1", "wh_2"})
+    report = reported("acme", "evt_1", BEFORE, BEFORE, (one,))
+    row = report.event._replace(deliveries=(delivery_row(report, 1, one),))
+    event = EventInput(
+        id="evt_1", type="order.paid", tenant="acme", timestamp=BEFORE, data={}, digest="abc", accepted_at=BEFORE
+    )
+    snapshot = EventSnapshot(row, event, state)
+    found = commanded(command, snapshot, Search(tenant="acme", **search), BEGAN, {"wh_1", "wh_2"})
     assert found == ([one.id] if due else [], is_done)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hookkeeper.messages.event import Attempt, Delivery, EventState, EventStatus, Receipt, event_status
+from hookkeeper.messages.event import Attempt, Delivery, EventState, Receipt, event_status
 from hookkeeper.state_size import STORED_BYTES, stored, truncated
+from hookkeeper.statuses import EventStatus
 from hookkeeper.temporal.server.data_converter import data_converter
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

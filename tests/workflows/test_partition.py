@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookkeeper.messages.event import Delivery, DeliveryStatus, EventInput
+from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.partition import PART, partition, parts_of
+from hookkeeper.statuses import DeliveryStatus
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from temporalio.client import WorkflowHistory
 
 from hookkeeper import temporal_names
 from hookkeeper.commands import reopen
-from hookkeeper.messages.event import Delivery, DeliveryStatus, EventInput
+from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.partition import parts_of
 from hookkeeper.search_attributes import (
     DELIVER_AT_KEY,
@@ -22,6 +22,7 @@ from hookkeeper.search_attributes import (
     search_attributes,
     shared_search_attributes,
 )
+from hookkeeper.statuses import DeliveryStatus
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 HISTORIES = sorted((Path(__file__).parent / "histories").rglob("*.json"))

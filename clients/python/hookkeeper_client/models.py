@@ -703,6 +703,7 @@ class RecoveryView(Model):
     tenant: str
     action: Literal["recover", "erase"] | Literal["retry", "cancel", "redeliver", "acknowledge"]
     filter: dict[str, str | list[str]] | None
+    changes: list[DeliveryStatus]
     webhook_id: str | None
     status: Literal["running", "paused", "finished", "cancelled", "unknown", "dry_run"]
     found: int | None

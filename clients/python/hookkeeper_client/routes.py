@@ -34,15 +34,15 @@ class Routes:
         acknowledged: bool | None = None,
         delivery_status: list[models.DeliveryStatus] | None = None,
         id_prefix: str | None = None,
+        status_code: str | None = None,
+        error: str | None = None,
+        min_attempts: int | None = None,
+        channel: models.Channel | None = None,
         in_channel: str | None = None,
         tenant: str | None = None,
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         last: str | None = None,
-        status_code: str | None = None,
-        error: str | None = None,
-        min_attempts: int | None = None,
-        channel: models.Channel | None = None,
         webhook: str | None = None,
     ) -> Page[models.EventSummary]:
         """List events, newest first."""
@@ -59,7 +59,14 @@ class Routes:
         *,
         type: list[str] | None = None,
         status: list[models.EventStatus] | None = None,
+        needs_attention: bool | None = None,
+        acknowledged: bool | None = None,
         delivery_status: list[models.DeliveryStatus] | None = None,
+        id_prefix: str | None = None,
+        status_code: str | None = None,
+        error: str | None = None,
+        min_attempts: int | None = None,
+        channel: models.Channel | None = None,
         tenant: str | None = None,
         webhook: str | None = None,
         last_event_id: str | None = None,
@@ -195,14 +202,14 @@ class Routes:
         type: list[str] | None = None,
         status: list[models.DeliveryStatus] | None = None,
         id_prefix: str | None = None,
-        tenant: str | None = None,
-        since: datetime | str | None = None,
-        until: datetime | str | None = None,
-        last: str | None = None,
         status_code: str | None = None,
         error: str | None = None,
         min_attempts: int | None = None,
         channel: models.Channel | None = None,
+        tenant: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        last: str | None = None,
     ) -> Page[models.WebhookDelivery]:
         """List the deliveries of a webhook, newest event first."""
 
@@ -242,15 +249,15 @@ class Routes:
         acknowledged: bool | None = None,
         delivery_status: list[models.DeliveryStatus] | None = None,
         id_prefix: str | None = None,
+        status_code: str | None = None,
+        error: str | None = None,
+        min_attempts: int | None = None,
+        channel: models.Channel | None = None,
         in_channel: str | None = None,
         tenant: str | None = None,
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         last: str | None = None,
-        status_code: str | None = None,
-        error: str | None = None,
-        min_attempts: int | None = None,
-        channel: models.Channel | None = None,
         webhook: str | None = None,
         **body: Unpack[models.BulkRequest],
     ) -> models.RecoveryView:
@@ -406,19 +413,6 @@ class Routes:
     ) -> models.ScheduleCommandAccepted:
         """Post the events of all times in a past period, about ten a second, even if the schedule is paused."""
 
-    @route("POST", "/v1/forwards")
-    def create_forward(self, *, tenant: str | None = None) -> models.ForwardAddress:
-        """Make an address for a webhook whose receiver has no public address, as `hookkeeper forward`
-        does."""
-
-    @stream("GET", "/v1/forwards/{token}")
-    def stream_forwards(self, token: str, /) -> models.ForwardRequest:
-        """Take the requests to an address, as server-sent events."""
-
-    @route("PATCH", "/v1/forwards/{token}")
-    def answer_forward(self, token: str, /, **body: Unpack[models.ForwardAnswer]) -> None:
-        """Answer a request that the stream has handed out."""
-
     @route("POST", "/v1/portal-links")
     def create_portal_link(self, **body: Unpack[models.NewPortalLink]) -> models.PortalLink:
         """Make a single-use link to the dashboard for a customer without a key."""
@@ -464,3 +458,15 @@ class Routes:
     @route("GET", "/v1/catalogue")
     def export_catalogue(self, *, format: Literal["openapi", "asyncapi"] | None = None) -> dict[str, Any]:
         """Export the catalogue as an OpenAPI 3.1 or AsyncAPI 3 document, for the tools of your customers."""
+
+    @route("POST", "/v1/forwards")
+    def create_forward(self, *, tenant: str | None = None) -> models.ForwardAddress:
+        """Make an address for a webhook whose receiver has no public address, as `hookkeeper forward` does."""
+
+    @stream("GET", "/v1/forwards/{token}")
+    def stream_forwards(self, token: str, /) -> models.ForwardRequest:
+        """Take the requests to an address, as server-sent events."""
+
+    @route("PATCH", "/v1/forwards/{token}")
+    def answer_forward(self, token: str, /, **body: Unpack[models.ForwardAnswer]) -> None:
+        """Answer a request that the stream has handed out."""

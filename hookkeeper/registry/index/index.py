@@ -7,13 +7,13 @@ from hookkeeper.messages.rows import EventRow
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index import change_log, listing
 from hookkeeper.registry.index.change_log import Change, LogEnds, Position
+from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.index.leases import Leases
 from hookkeeper.registry.index.listing import MAX_TOTAL, LatestValues
 from hookkeeper.registry.index.recount import recount
 from hookkeeper.registry.index.recount_tenants import recount_tenants
 from hookkeeper.registry.index.retention import expire
 from hookkeeper.registry.index.runs_by_status import RunsByStatus
-from hookkeeper.registry.index.search import Search
 from hookkeeper.registry.index.state import IndexState, read_state
 from hookkeeper.registry.index.statistics import Statistics, StatisticsQuery, read_statistics
 from hookkeeper.registry.index.waiting import Waiting, WaitingDeliveries, count_waiting, waiting_of_webhooks

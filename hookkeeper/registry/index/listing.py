@@ -7,13 +7,15 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Table, case, func, select, true, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.messages.event import NEED_ATTENTION, DeliveryStatus, EventInput, next_attempt_at
+from hookkeeper.messages.event import NEED_ATTENTION, EventInput, next_attempt_at
 from hookkeeper.messages.rows import DeliveryRow, EventKey, EventRow
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index import tables
-from hookkeeper.registry.index.search import Key, Search, find_deliveries, find_events
+from hookkeeper.registry.index.conditions import Search
+from hookkeeper.registry.index.search import Key, find_deliveries, find_events
 from hookkeeper.registry.index.tables import MICROSECOND, OF_EVENT, deliveries, events, of_delivery, of_same_event
 from hookkeeper.registry.paging import BadRegistryCursor
+from hookkeeper.statuses import DeliveryStatus
 
 MAX_TOTAL = 1000
 MAX_LATEST = 250

@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import NamedTuple
 
-from hookkeeper.messages.event import FINAL, NEED_ATTENTION, Delivery, DeliveryStatus, status_of
+from hookkeeper.messages.event import FINAL, NEED_ATTENTION, Delivery, status_of
 from hookkeeper.messages.rows import DeliveryKey, DeliveryRow, EventKey, EventRow
 from hookkeeper.messages.run_report import BEGINNING, RunReport
 from hookkeeper.partition import PART, partition
 from hookkeeper.registry.index import rollup
 from hookkeeper.registry.index.rollup import Rollups, Subject
 from hookkeeper.state_size import stored
+from hookkeeper.statuses import DeliveryStatus
 
 shown_of_event = attrgetter("status", "needs_attention", "acknowledged", "deliver_at", "finished_at")
 shown_of_delivery = attrgetter("status", "reason", "attempts", "status_code", "error", "next_attempt_at", "finished_at")
@@ -82,7 +83,7 @@ def merge(
         before = changes.events.get(key) or events.get(key)
         is_later = _is_of_later_run(report, before)
         _merge_event(changes, report, before, is_later=is_later)
-        removed = {delivery.id: _delivery_row(report, report.part, delivery) for delivery in report.deliveries_before}
+        removed = {delivery.id: delivery_row(report, report.part, delivery) for delivery in report.deliveries_before}
         for part, delivery in _by_part(report):
             delivery_key = key, delivery.id
             old = changes.deliveries.get(delivery_key) or deliveries.get(delivery_key) or removed.get(delivery.id)
@@ -227,7 +228,7 @@ def _merge_delivery(
     event, key = report.event, report.key
     place = places.place(report, delivery, old)
     counted = old.attempts if old else 0
-    new = _delivery_row(report, part, delivery, place, counted)
+    new = delivery_row(report, part, delivery, place, counted)
     if delivery.line and not delivery.blocks_line:
         changes.passed.append(new._replace(line=delivery.line, place=(old and old.place) or 0))
     if event.parts > 1 and (old is None or old.status != new.status):
@@ -259,7 +260,7 @@ def _delay(delivery: Delivery, due_at: datetime, at: datetime) -> Delay:
     return Delay(delivery.channel, max((at - due_at).total_seconds(), 0.0))
 
 
-def _delivery_row(
+def delivery_row(
     report: RunReport, part: int, delivery: Delivery, place: int | None = None, counted: int = 0
 ) -> DeliveryRow:
     """Return the row of a delivery. It has the highest number of an attempt that it ever had, also after a reset: those

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from itertools import product
 from typing import NamedTuple
 
-from hookkeeper.messages.event import Attempt, Channel, DeliveryStatus
+from hookkeeper.messages.event import Attempt
+from hookkeeper.statuses import Channel, DeliveryStatus
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 PERIODS = (MINUTE, HOUR, DAY)

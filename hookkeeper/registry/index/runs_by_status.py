@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, column, select, text, tuple_
 
 from hookkeeper.messages.bulk_work import RecoveryScope, RunPosition
-from hookkeeper.messages.event import DeliveryStatus, Reason
+from hookkeeper.messages.event import Reason
 from hookkeeper.partition import PART
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries
 from hookkeeper.registry.models import Webhook
+from hookkeeper.statuses import DeliveryStatus
 
 COLUMNS = {name: column(name, kind.type) for name, kind in deliveries.columns.items()}
 """Without the table's name: the query names the index together with the table."""

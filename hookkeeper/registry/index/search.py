@@ -7,9 +7,9 @@ Databases guess how many rows meet a condition, and SQLite guesses without stati
 in time the same number of entries of each index reaches: the further, the rarer they are.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -19,24 +19,30 @@ from sqlalchemy import (
     Select,
     Table,
     TextClause,
-    and_,
     column,
     literal,
-    not_,
-    or_,
     select,
     text,
     tuple_,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hookkeeper.content.search_terms import Key as SearchKey
-from hookkeeper.messages.event import Channel, DeliveryStatus, EventStatus
 from hookkeeper.registry.encryption import keyring_of
 from hookkeeper.registry.index import tables
+from hookkeeper.registry.index.conditions import (
+    Condition,
+    Search,
+    begins_with,
+    on_delivery,
+    on_event,
+    on_id,
+    on_tenant,
+    on_time,
+    on_type,
+    one_of,
+)
 from hookkeeper.registry.index.event_keys import tokens_of
 from hookkeeper.registry.index.tables import KEY_TEXT, EpochTime, deliveries, event_keys, events
-from hookkeeper.times import utc_now
 
 MAX_SCANNED = 10_000
 PROBED_ENTRIES = 2000
@@ -44,8 +50,6 @@ MAX_RANGE = 10_000
 """Entries of an index that a search reads whole because they are not in the order of time."""
 MAX_KEYS = 500
 """Events whose keys are given to a query."""
-RETRYING_FOR_LONG = timedelta(minutes=15)
-"""Since acceptance. Most deliveries that fail once succeed at one of the next attempts."""
 EVENT_KEY = ("accepted_at", "tenant", "id")
 DELIVERY_KEY = ("accepted_at", "tenant", "event_id")
 accepted_at = column("accepted_at", EpochTime)
@@ -54,78 +58,13 @@ BEFORE_ALL_IDS = " "
 """Sorts before every character of an event id."""
 Key = tuple[Any, ...]
 """The time of acceptance, the tenant, the event's id, and perhaps a delivery's."""
-AFTER_ALL_IDS = "~"
-"""Sorts after every character of an event id."""
-
-
-class StatusCodes(NamedTuple):
-    """Status codes from `first` to `last`: one, or a class such as 500 to 599."""
-
-    first: int
-    last: int
-
-    @property
-    def status_class(self) -> int:
-        return self.first // 100
-
-    @property
-    def is_class(self) -> bool:
-        return self.last == self.first + 99
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    """Conditions; None and no values mean any. Those on a delivery have to be met by a single one."""
-
-    tenant: str | None = None
-    types: tuple[str, ...] = ()
-    id_prefix: str | None = None
-    """Text that the event's id begins with."""
-    since: datetime | None = None
-    """Accepted at this time or later."""
-    until: datetime | None = None
-    """Accepted before this time."""
-    statuses: tuple[EventStatus, ...] = ()
-    needs_attention: bool | None = None
-    """True: with a delivery that `needs_attention`. False: acknowledged, or with none that is retrying,
-    held or failed.
-    """
-    acknowledged: bool | None = None
-    webhook: str | None = None
-    delivery_statuses: tuple[DeliveryStatus, ...] = ()
-    status_codes: StatusCodes | None = None
-    """Status codes of the latest attempt, as `error` is its error."""
-    error: str | None = None
-    min_attempts: int | None = None
-    channel: Channel | None = None
-    keys: tuple[SearchKey, ...] = ()
-    """What the event's data has at declared paths, and its channels. They need a tenant."""
-    oldest_first: bool = False
-    """The order of pages. By default the newest come first."""
-
-
-def needs_attention(status: DeliveryStatus, accepted_at: datetime, now: datetime) -> bool:
-    """Return whether a delivery has failed, or retries for long. One that is held, is on purpose."""
-    return status == "failed" or (status == "retrying" and accepted_at <= now - RETRYING_FOR_LONG)
-
-
-def status_codes(text: str) -> StatusCodes:
-    """Convert `503` or `5xx`."""
-    return StatusCodes(int(text.replace("x", "0")), int(text.replace("x", "9")))
-
-
-class _Condition(NamedTuple):
-    """What a column has to meet, or several together."""
-
-    columns: tuple[str, ...]
-    on: Callable[..., ColumnElement[bool]]
 
 
 class _TableConditions(NamedTuple):
     """Conditions that one row of a table has to meet."""
 
     table: Table
-    conditions: Sequence[_Condition]
+    conditions: Sequence[Condition]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -236,13 +175,13 @@ class _Scan:
     def _conditions(self) -> list[_TableConditions]:
         """Return the conditions on the table of the path, and then those on rows of other tables."""
         search, own = self.search, self.path.table
-        found = dict[Table, list[_Condition]]({own: [], events: [], deliveries: []})
-        found[own] += _common_conditions(search, self.path.event_key[-1])
-        if search.types:
-            found[events if own is event_keys else own].append(_has_one("type", search.types))
-        found[events] += _event_conditions(search)
-        found[deliveries] += _delivery_conditions(search)
-        keys = (_TableConditions(event_keys, [_has_one("token", each)]) for each in _tokens(search, self.session))
+        found = dict[Table, list[Condition]]({own: [], events: [], deliveries: []})
+        found[own] += on_tenant(search)
+        found[own] += on_id(search, self.path.event_key[-1])
+        found[events if own is event_keys else own] += on_type(search)
+        found[events] += on_event(search)
+        found[deliveries] += on_delivery(search)
+        keys = (_TableConditions(event_keys, [one_of("token", each)]) for each in _tokens(search, self.session))
         return [*(_TableConditions(*each) for each in found.items()), *keys]
 
     async def _end(self) -> Key | None:
@@ -256,11 +195,7 @@ class _Scan:
         return query.order_by(*self._order(map(column, self.key))).limit(self.max_scanned)
 
     def _bounds(self) -> list[ColumnElement[bool]]:
-        bounds: list[ColumnElement[bool]] = []
-        if self.search.since is not None:
-            bounds.append(accepted_at >= self.search.since)
-        if self.search.until is not None:
-            bounds.append(accepted_at < self.search.until)
+        bounds = [condition.sql(accepted_at) for condition in on_time(self.search)]
         if self.after is not None:
             columns = [column(name, self.path.table.c[name].type) for name in self.key]
             row = tuple_(*columns)
@@ -280,8 +215,8 @@ class _Scan:
         return select(literal(1)).where(*same_event, *_on(conditions, table)).offset(0).exists()
 
 
-def _on(conditions: Sequence[_Condition], table: FromClause | Table) -> list[ColumnElement[bool]]:
-    return [condition.on(*(table.c[name] for name in condition.columns)) for condition in conditions]
+def _on(conditions: Sequence[Condition], table: FromClause | Table) -> list[ColumnElement[bool]]:
+    return [condition.sql(*(table.c[name] for name in condition.columns)) for condition in conditions]
 
 
 # The choice of an index
@@ -303,7 +238,7 @@ async def _choose_path(session: AsyncSession, search: Search, before: datetime |
 def _ranges(search: Search) -> Iterator[_Path]:
     """Yield the indexes with a range of values; their entries are not in the order of time."""
     if search.id_prefix:
-        yield _Path(events, "ix_events_id", (_begins_with(column("id", KEY_TEXT), search.id_prefix),))
+        yield _Path(events, "ix_events_id", (begins_with(column("id", KEY_TEXT), search.id_prefix),))
     if search.min_attempts and search.min_attempts > 1:
         where = tables.RETRIED, column("attempts") >= search.min_attempts
         yield _Path(deliveries, "ix_deliveries_attempts", where)
@@ -406,64 +341,3 @@ def _tokens(search: Search, session: AsyncSession) -> list[tuple[str, ...]]:
 
 def _each(name: str, values: Iterable[str]) -> tuple[ColumnElement[bool], ...]:
     return tuple(column(name) == value for value in values)
-
-
-# Conditions on columns
-
-
-def _common_conditions(search: Search, event_id: str) -> Iterator[_Condition]:
-    """Yield the conditions on columns that all tables have; `event_id` is the name of one of them."""
-    if search.tenant is not None:
-        yield _equals("tenant", search.tenant)
-    if (prefix := search.id_prefix) is not None:
-        yield _Condition((event_id,), lambda column: _begins_with(column, prefix))
-
-
-def _begins_with(column: ColumnElement[Any], prefix: str) -> ColumnElement[bool]:
-    """Compare an event's id with the first and the last text that begin with the prefix, which can use an index."""
-    return and_(column >= prefix, column < prefix + AFTER_ALL_IDS)
-
-
-def _event_conditions(search: Search) -> Iterator[_Condition]:
-    if search.statuses:
-        yield _has_one("status", search.statuses)
-    if search.needs_attention is not None:
-        yield _Condition(("needs_attention",), (lambda column: column) if search.needs_attention else not_)
-    if (is_acknowledged := search.acknowledged) is not None:
-        yield _Condition(("acknowledged",), lambda column: column.is_not(None) if is_acknowledged else column.is_(None))
-
-
-def _delivery_conditions(search: Search) -> Iterator[_Condition]:
-    if search.webhook is not None:
-        yield _equals("webhook_id", search.webhook)
-    if search.delivery_statuses:
-        yield _has_one("status", search.delivery_statuses)
-    if search.needs_attention:
-        long_ago = utc_now() - RETRYING_FOR_LONG
-        yield _Condition(
-            ("status", "accepted_at"),
-            lambda status, accepted: or_(status == "failed", and_(status == "retrying", accepted <= long_ago)),
-        )
-    if (codes := search.status_codes) is not None:
-        yield _with_status(codes)
-    if search.error is not None:
-        yield _equals("error", search.error)
-    if (attempts := search.min_attempts) is not None:
-        yield _Condition(("attempts",), lambda column: column >= attempts)
-    if search.channel is not None:
-        yield _equals("channel", search.channel)
-
-
-def _with_status(codes: StatusCodes) -> _Condition:
-    """Compare a whole class with its own column, which an index has: no row is read for it."""
-    if codes.is_class:
-        return _equals("status_class", codes.status_class)
-    return _Condition(("status_code",), lambda column: column.between(codes.first, codes.last))
-
-
-def _equals(name: str, value: str | int) -> _Condition:
-    return _Condition((name,), lambda column: column == value)
-
-
-def _has_one(name: str, values: Sequence[str]) -> _Condition:
-    return _Condition((name,), lambda column: column.in_(values))

@@ -21,7 +21,6 @@ from sqlalchemy import (
     update,
 )
 
-from hookkeeper.messages.event import DeliveryStatus
 from hookkeeper.messages.rows import DeliveryRow, EventKey, EventRow
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.compiled import Query, rows_of_json
@@ -29,6 +28,7 @@ from hookkeeper.registry.database import insert_into
 from hookkeeper.registry.index.rollup import COUNTERS
 from hookkeeper.registry.index.tables import MICROSECOND, OF_EVENT, deliveries, events, of_delivery, rollups
 from hookkeeper.registry.transactions import Statement, Steps
+from hookkeeper.statuses import DeliveryStatus
 
 
 def _lock(dialect: str) -> Executable:

@@ -25,10 +25,10 @@ from hookkeeper.messages.bulk_work import (
     RunPosition,
 )
 from hookkeeper.messages.event import Delivery, EventState
-from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.registry.event_rows import EventRows, EventSnapshot
+from hookkeeper.registry.index.conditions import Search, concerns
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.runs_by_status import recoverable
-from hookkeeper.registry.index.search import Search
 from hookkeeper.temporal.events import run_state
 from hookkeeper.temporal.events.erasure import Erasure, erase_open
 from hookkeeper.temporal.events.event_commands import EventCommands
@@ -130,9 +130,10 @@ class RecoveryCandidates:
         snapshot = await self._rows.read(tenant, event_id)
         if snapshot is None:
             return "skipped"
-        state = snapshot.state
-        due, is_done = commanded(command, state, search_of(scope), scope.began, active)
-        accepted = [await self._send(tenant, event_id, command, delivery) for delivery in _at_once(command, state, due)]
+        due, is_done = commanded(command, snapshot, search_of(scope), scope.began, active)
+        accepted = [
+            await self._send(tenant, event_id, command, delivery) for delivery in _at_once(command, snapshot.state, due)
+        ]
         return "redelivered" if any(accepted) or is_done else "skipped"
 
     async def is_deciding(self, workflow_id: str) -> bool:
@@ -177,17 +178,18 @@ def was_reopened(delivery: Delivery, state: EventState, began: datetime) -> bool
 
 
 def commanded(
-    command: Command, state: EventState, search: Search, began: datetime, active: Collection[str]
+    command: Command, snapshot: EventSnapshot, search: Search, began: datetime, active: Collection[str]
 ) -> tuple[list[str], bool]:
     """Return the deliveries of an event that a bulk action commands, and whether it has commanded some before.
 
-    Those that the search is about, and no attempt is made for webhooks that are not `active`.
+    Those that meet the search, and no attempt is made for webhooks that are not `active`.
     """
-    rule = COMMANDS[command]
-    applicable = rule.statuses - (rule.skipped - set(search.delivery_statuses))
+    rule, state = COMMANDS[command], snapshot.state
+    found = {row.id for row in snapshot.row.deliveries if concerns(search, row)}
+    applicable = rule.applies_to(search.delivery_statuses)
     concerned = [delivery for delivery in state.deliveries if _is_target(search, delivery)]
     if command == "cancel":
-        due = [delivery.id for delivery in concerned if delivery.status in applicable and _is_found(search, delivery)]
+        due = [delivery.id for delivery in concerned if delivery.status in applicable and delivery.id in found]
         is_since = state.finished_at is None or state.finished_at >= began
         return due, is_since and any(delivery.status == "cancelled" for delivery in concerned)
     requested = {delivery.id for delivery in concerned if was_requested(delivery, state, began)}
@@ -197,7 +199,7 @@ def commanded(
         if delivery.id not in requested
         and delivery.webhook_id in active
         and delivery.status in applicable
-        and _is_found(search, delivery)
+        and delivery.id in found
     ]
     return due, bool(requested)
 
@@ -210,18 +212,6 @@ def was_requested(delivery: Delivery, state: EventState, began: datetime) -> boo
 
 def _is_target(search: Search, delivery: Delivery) -> bool:
     return search.webhook in (None, delivery.webhook_id) and search.channel in (None, delivery.channel)
-
-
-def _is_found(search: Search, delivery: Delivery) -> bool:
-    """Return whether a delivery meets what a search asks of its state."""
-    latest = delivery.attempts[-1] if delivery.attempts else None
-    code, error = (latest.status_code or 0, latest.error) if latest else (0, None)
-    return (
-        (not search.delivery_statuses or delivery.status in search.delivery_statuses)
-        and (search.status_codes is None or search.status_codes.first <= code <= search.status_codes.last)
-        and search.error in (None, error)
-        and delivery.attempts_made >= (search.min_attempts or 0)
-    )
 
 
 def _at_once(command: Command, state: EventState, due: Sequence[str]) -> Sequence[str | None]:

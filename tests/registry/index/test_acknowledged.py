@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cases import each
-from hookkeeper.messages.event import Acknowledgement, Attempt, Delivery, DeliveryStatus
+from hookkeeper.messages.event import Acknowledgement, Attempt, Delivery
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.store import Store
+from hookkeeper.statuses import DeliveryStatus
 from reports import reported
 
 NOW = datetime(2026, 1, 10, 12, 34, 56, tzinfo=UTC)

@@ -8,12 +8,13 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
+from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index import counter_rows
 from hookkeeper.registry.index.rollup import OTHERS
 from hookkeeper.registry.index.statistics import Measures, StatisticsQuery
 from hookkeeper.registry.index.tables import rollups
+from hookkeeper.statuses import DeliveryStatus
 from reports import reported
 from written_index import WrittenIndex
 

@@ -14,7 +14,7 @@ from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.run_report import BEGINNING, RunReport
 from hookkeeper.registry.database import open_engine
 from hookkeeper.registry.index import search as searching
-from hookkeeper.registry.index.search import Search
+from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.index.tables import event_keys, events
 from hookkeeper.registry.re_encryption import re_encrypt
 from hookkeeper.registry.schema import migrate

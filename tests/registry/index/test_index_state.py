@@ -6,12 +6,13 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
+from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.merge import Delay, IndexChanges, merge
 from hookkeeper.registry.index.state import _oldest_pending
 from hookkeeper.registry.models import Webhook
+from hookkeeper.statuses import DeliveryStatus
 from reports import changed, reported
 from written_index import WrittenIndex
 

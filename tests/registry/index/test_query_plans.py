@@ -15,9 +15,10 @@ from hookkeeper.registry.compiled import Compiled, Query
 from hookkeeper.registry.database import Database, open_engine
 from hookkeeper.registry.index import lines
 from hookkeeper.registry.index import statements as written
+from hookkeeper.registry.index.conditions import Search, status_codes
 from hookkeeper.registry.index.counter_rows import NUMBERS, PRESENT
 from hookkeeper.registry.index.event_inputs import EventInputs
-from hookkeeper.registry.index.search import Search, find_events, status_codes
+from hookkeeper.registry.index.search import find_events
 from hookkeeper.registry.store import Store
 from reports import reported
 from written_index import WrittenIndex

@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from typer.testing import CliRunner
 
 from cli.main import app
-from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus, Reason
+from hookkeeper.messages.event import Attempt, Delivery, Reason
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.index import counter_rows
 from hookkeeper.registry.index.rollup import COUNTERS, HOUR, MINUTE, OTHERS
 from hookkeeper.registry.index.tables import rollups
+from hookkeeper.statuses import DeliveryStatus
 from reports import changed, reported
 from written_index import WrittenIndex
 

@@ -11,13 +11,23 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cases import each
-from hookkeeper.messages.event import NEED_ATTENTION, Attempt, Channel, Delivery, DeliveryStatus, event_status
+from hookkeeper.messages.event import NEED_ATTENTION, Attempt, Delivery, event_status
+from hookkeeper.messages.rows import DeliveryRow
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.index import listing
 from hookkeeper.registry.index import search as searching
+from hookkeeper.registry.index.conditions import (
+    RETRYING_FOR_LONG,
+    Search,
+    concerns,
+    meets,
+    needs_attention,
+    status_codes,
+)
 from hookkeeper.registry.index.listing import WORST_FIRST
-from hookkeeper.registry.index.search import RETRYING_FOR_LONG, Search, needs_attention, status_codes
+from hookkeeper.registry.index.merge import delivery_row
 from hookkeeper.registry.paging import BadRegistryCursor
+from hookkeeper.statuses import Channel, DeliveryStatus
 from hookkeeper.times import utc_now
 from reports import changed, reported
 from written_index import WrittenIndex
@@ -246,6 +256,21 @@ async def test_each_filter_and_each_pair_of_filters(index: WrittenIndex, reports
     half = [each for n, each in enumerate(searches(of_events=True, all_twice=small)) if n // 2 % 2 == is_sqlite]
     for search in (Search(), Search(oldest_first=True), *half):
         assert await all_events(index, search, 40) == expected_events(search, reports), search
+
+
+async def test_a_row_meets_each_search_that_finds_it(reports: list[RunReport]) -> None:
+    """Bulk actions and streams compare rows that were read: they have what lists have."""
+    rows = [report.event._replace(deliveries=delivery_rows(report)) for report in sorted(reports, key=_key)]
+    for search in searches(of_events=True, all_twice=True):
+        found = [row.id for row in rows if meets(search, row, row.deliveries)]
+        assert found == expected_events(replace(search, oldest_first=True), reports), search
+        for report, row in zip(sorted(reports, key=_key), rows, strict=True):
+            concerned = [one.id for one in row.deliveries if concerns(search, one)]
+            assert concerned == [one.id for one in report.deliveries if _meets(search, one, report)], search
+
+
+def delivery_rows(report: RunReport) -> tuple[DeliveryRow, ...]:
+    return tuple(delivery_row(report, 1, delivery) for delivery in report.deliveries)
 
 
 async def test_each_filter_of_deliveries(index: WrittenIndex, reports: list[RunReport], small: bool) -> None:

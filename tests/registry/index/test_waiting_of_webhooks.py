@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.messages.event import Delivery, DeliveryStatus
+from hookkeeper.messages.event import Delivery
 from hookkeeper.registry.index import waiting
 from hookkeeper.registry.index.waiting import WaitingDeliveries
+from hookkeeper.statuses import DeliveryStatus
 from reports import reported
 from written_index import WrittenIndex
 

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.messages.event import Attempt, Delivery, DeliveryStatus
+from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import BEGINNING, RunReport
 from hookkeeper.registry.index.tables import deliveries, events, rollups
+from hookkeeper.statuses import DeliveryStatus
 from reports import changed, reported
 from written_index import WrittenIndex
 
