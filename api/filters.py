@@ -134,8 +134,8 @@ def _searching(filters: Sequence[Filter], **others: Any) -> Callable[..., Corout
         of = {"webhook": webhook.id, "tenant": webhook.tenant} if isinstance(webhook, Webhook) else {"webhook": webhook}
         if given.get("in_channel") and given["tenant"] is None:
             raise Invalid.field("in_channel", "finds events of one tenant: name a `tenant` too")
-        found = {each: value for each in filters if (value := given.pop(each.name)) is not None}
-        fields = {each.field or each.name: _read(each, value) for each, value in found.items()}
+        found = [(each, value) for each in filters if (value := given.pop(each.name)) is not None]
+        fields = {each.field or each.name: _read(each, value) for each, value in found}
         return Search(**given, **of, **period._asdict(), **fields)
 
     parameters = [_parameter(name, annotation) for name, annotation in others.items()]
