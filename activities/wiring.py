@@ -80,7 +80,7 @@ Activity = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Activities:
-    """The activities of each task queue (docs/architecture.md, "Task queues")."""
+    """The activities of each task queue (docs/internals/architecture.md, "Task queues")."""
 
     main: list[Activity]
     retries: list[Activity]

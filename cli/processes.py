@@ -87,7 +87,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         finally:
-            await asyncio.sleep(0.05)  # sdk-python #300, see docs/temporal.md
+            await asyncio.sleep(0.05)  # sdk-python #300, see docs/internals/temporal.md
 
     asyncio.run(run_and_settle())
 

@@ -15,7 +15,7 @@ def on_config(config: MkDocsConfig) -> None:
     docs = Path(config.docs_dir)
     internals = next(section["Internals"] for section in config.nav or () if "Internals" in section)
     decisions = next(section["Decisions"] for section in internals if "Decisions" in section)
-    decisions += [path.relative_to(docs).as_posix() for path in sorted(docs.glob("decisions/0*.md"))]
+    decisions += [path.relative_to(docs).as_posix() for path in sorted(docs.glob("internals/decisions/0*.md"))]
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

@@ -1,4 +1,4 @@
-"""Build the files of a release from a commit: `make release`. docs/releasing.md describes them.
+"""Build the files of a release from a commit: `make release`. docs/internals/releasing.md describes them.
 
 The commit and the arguments decide every byte: contents come from git, and each time is that of the commit.
 """

@@ -1,6 +1,6 @@
 """Count the lines of each folder, and what an event passes: `python -m scripts.sizes`. `make check` adds `--check`.
 
-The way of an event is the first block of docs/architecture.md under *Request flow*: its files, and the classes in them
+The way of an event is the first block of docs/internals/architecture.md under *Request flow*: its files, and the classes in them
 that only hold data (shapes). Starts, readers and writers are counted in the whole product.
 """
 
@@ -67,7 +67,7 @@ def folders() -> Counts:
 
 def way() -> list[Path]:
     """Return the files of the request flow, in their order."""
-    text = (ROOT / "docs/architecture.md").read_text().partition("## Request flow")[2].partition("\n## ")[0]
+    text = (ROOT / "docs/internals/architecture.md").read_text().partition("## Request flow")[2].partition("\n## ")[0]
     block = text.partition("    POST /v1/events")[2].partition("    IncidentWorkflow")[0]
     block += text.partition("    GET /v1/events/{event_id} ")[2].partition("    GET /v1/events ")[0]
     found: dict[Path, None] = {}
@@ -86,7 +86,7 @@ def _resolve(name: str, folder: Path) -> Path:
     for path in choices:
         if path.exists():
             return path
-    raise SystemExit(f"docs/architecture.md names {name}, which does not exist")
+    raise SystemExit(f"docs/internals/architecture.md names {name}, which does not exist")
 
 
 def of_way() -> Counts:

@@ -142,7 +142,7 @@ async def temporal_server() -> AsyncIterator[Client]:
         client = LateClient(address=environment.client.service_client.config.target_host)
         await client.until_connected(WAIT_TIMEOUT)
         yield client
-    await asyncio.sleep(0.05)  # see docs/temporal.md: Temporal's threads need a moment at the end
+    await asyncio.sleep(0.05)  # see docs/internals/temporal.md: Temporal's threads need a moment at the end
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,7 @@ async def temporal_process() -> AsyncIterator[TemporalProcess]:
                 yield process
             finally:
                 process.go_on()
-        await asyncio.sleep(0.05)  # see docs/temporal.md: Temporal's threads need a moment at the end
+        await asyncio.sleep(0.05)  # see docs/internals/temporal.md: Temporal's threads need a moment at the end
 
 
 def free_ports() -> Ports:

@@ -1,7 +1,7 @@
 """Durable timers: only timers decide when a workflow continues, never its clock.
 
 `workflow.now()` can be the time of an earlier step, if a query makes a new worker replay a run before the workflow task
-reaches it (docs/temporal.md). A decision that compares times would then differ in later replays, which fail. Therefore:
+reaches it (docs/internals/temporal.md). A decision that compares times would then differ in later replays, which fail. Therefore:
 
 - Whether a timer is started does not depend on the clock, only its length does. A time that has passed gets the
   shortest timer.
@@ -33,7 +33,7 @@ async def passes(duration: timedelta, summary: str, unless: Callable[[], bool]) 
     """Wait for this time; return False if the condition becomes true before. Always starts a timer.
 
     A `timeout` of `workflow.wait_condition` would cancel its timer one step earlier since Python 3.12, before commands
-    that Python 3.11 makes first: open runs could not go on with another version (docs/temporal.md).
+    that Python 3.11 makes first: open runs could not go on with another version (docs/internals/temporal.md).
     """
     timer = asyncio.create_task(sleep(duration, summary))
     try:

@@ -77,7 +77,7 @@ async def _work() -> None:
         )
         async with worker:
             await stop.wait()
-    await asyncio.sleep(0.05)  # sdk-python #300, see docs/temporal.md
+    await asyncio.sleep(0.05)  # sdk-python #300, see docs/internals/temporal.md
 
 
 def _serve() -> None:

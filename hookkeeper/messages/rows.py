@@ -1,5 +1,5 @@
 """The rows of an event and of its deliveries, as a run reports them and the registry has them. Words as in
-docs/architecture.md.
+docs/internals/architecture.md.
 """
 
 from datetime import datetime

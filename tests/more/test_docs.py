@@ -113,7 +113,7 @@ def test_each_limit_by_tenant_has_a_row_with_its_test() -> None:
     assert not [name for name in names if not any(f"`{name}`" in line for line in limits)]
 
 
-@pytest.mark.parametrize("decision", sorted(ROOT.glob("docs/decisions/0*.md")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("decision", sorted(ROOT.glob("docs/internals/decisions/0*.md")), ids=lambda path: path.stem)
 def test_a_decision_has_its_four_parts_on_a_page(decision: Path) -> None:
     text = decision.read_text()
     for part in ("Context.", "Decision.", "Consequences.", "Alternatives."):

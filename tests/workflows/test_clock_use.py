@@ -1,7 +1,7 @@
 """No decision of a workflow depends on its clock.
 
 When a query makes a new worker replay a run before the workflow task reaches it, `workflow.now()` is the time of an
-earlier step (docs/temporal.md). So a replay must make the same commands whatever the clock says.
+earlier step (docs/internals/temporal.md). So a replay must make the same commands whatever the clock says.
 """
 
 import ast

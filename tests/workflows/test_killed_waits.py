@@ -1,6 +1,6 @@
 """Runs that wait for a time while their worker is killed.
 
-A new worker's first step of such a run can be given the time of an earlier step as `workflow.now()` (docs/temporal.md).
+A new worker's first step of such a run can be given the time of an earlier step as `workflow.now()` (docs/internals/temporal.md).
 """
 
 import asyncio

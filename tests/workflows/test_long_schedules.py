@@ -40,7 +40,7 @@ async def time_machine(tmp_path: Path) -> AsyncIterator[tuple[Instance, Workflow
 
 
 async def finished(instance: Instance, environment: WorkflowEnvironment, event_id: str) -> dict[str, Any]:
-    """Skip time until the event is final. The run is not queried meanwhile: see docs/temporal.md."""
+    """Skip time until the event is final. The run is not queried meanwhile: see docs/internals/temporal.md."""
     clock = environment.client.test_service
     await clock.unlock_time_skipping(UnlockTimeSkippingRequest())
     try:

@@ -31,7 +31,7 @@ CAUSES = {
 }
 """What parts of the SDK's messages mean."""
 CONNECTION_ENDED = ("operation was canceled", "h2 protocol error: http2 error")
-"""What the SDK calls it: docs/temporal.md."""
+"""What the SDK calls it: docs/internals/temporal.md."""
 MAX_PAUSE = 5.0
 BUSY = frozenset(
     {
