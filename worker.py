@@ -12,8 +12,8 @@ from hookkeeper import task_queues
 from hookkeeper.registry.retention_task import RetentionTask
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.events.gateway import Gateway
-from hookkeeper.temporal.events.run_repair import RunRepair
+from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.run_repair import RunRepair
 from hookkeeper.temporal.server.readiness import server_time
 from hookkeeper.temporal.workers.serve import ServedQueue, serve
 from workflows.event import EventWorkflow

@@ -11,7 +11,7 @@ from cachetools import LRUCache
 from temporalio import activity
 from temporalio.client import Client
 
-from hookkeeper import outcomes, temporal_names, tracing
+from hookkeeper import temporal_names, tracing
 from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.payload import Body, body_of
@@ -19,9 +19,9 @@ from hookkeeper.content.sizes import memory_of
 from hookkeeper.egress.http import HttpAnswer
 from hookkeeper.egress.notifier import ServiceAnswer
 from hookkeeper.mail.provider import MailAnswer
-from hookkeeper.messages import Message
+from hookkeeper.messages import Message, outcomes
 from hookkeeper.messages.batch import AttemptRequest, EventAttempts
-from hookkeeper.outcomes import Outcome
+from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 from hookkeeper.temporal.events.run_state import input_of
 

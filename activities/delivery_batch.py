@@ -27,8 +27,8 @@ from hookkeeper.content.errors import ContentError
 from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts, Ongoing
 from hookkeeper.messages.event import Attempt, Delivery
+from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.messages.rows import EventRow
-from hookkeeper.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import channel_of

@@ -12,7 +12,7 @@ from hookkeeper.content.emails import RenderedEmail, render_email
 from hookkeeper.content.text import truncate
 from hookkeeper.mail.provider import AttemptTimer, MailAnswer, MailProvider, Tags, without
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
-from hookkeeper.outcomes import Outcome
+from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.registry.targets import MAX_SHOWN, email_of
 

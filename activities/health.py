@@ -16,7 +16,7 @@ from temporalio import activity
 from activities.delivery_batch import Made
 from hookkeeper import metrics
 from hookkeeper.content.text import truncate
-from hookkeeper.outcomes import BUSY_STATUS_CODES, NOT_MADE, Outcome
+from hookkeeper.messages.outcomes import BUSY_STATUS_CODES, NOT_MADE, Outcome
 from hookkeeper.policy import HealthDefaults
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.health import MAX_TEXT, URL, Answer, AttemptResult, HealthChange, needs_recording

@@ -15,7 +15,7 @@ from hookkeeper.egress.proxy import ProxyFailed
 from hookkeeper.egress.request_state import LocalLimitReached
 from hookkeeper.egress.resolver import ResolverUnavailable
 from hookkeeper.messages.batch import AttemptRequest, EventAttempts
-from hookkeeper.outcomes import Outcome, ReservedTime
+from hookkeeper.messages.outcomes import Outcome, ReservedTime
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.targets import channel_of
 from hookkeeper.registry.webhook_reads import LostWebhook, UnreadableWebhook

@@ -8,7 +8,7 @@ from activities.rendering import Renderer
 from hookkeeper.content.notifications import render_notification
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
-from hookkeeper.outcomes import Outcome
+from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.registry.targets import notification_of
 
 

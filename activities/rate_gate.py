@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from activities.webhook_concurrency import WebhookConcurrency
 from hookkeeper.messages.batch import AttemptRequest
-from hookkeeper.outcomes import Outcome, ReservedTime
+from hookkeeper.messages.outcomes import Outcome, ReservedTime
 from hookkeeper.registry.health import HealthStore
 from hookkeeper.registry.models import HANGING_RATE, Webhook
 from hookkeeper.registry.reserved_times import ReservedTimes

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from temporalio import activity
 
 from hookkeeper.messages.batch import BatchResult
-from hookkeeper.outcomes import Outcome
+from hookkeeper.messages.outcomes import Outcome
 
 RETENTION_SECONDS = 3600.0
 """A batch is kept for this time: Temporal may be unreachable for as long."""

@@ -9,9 +9,9 @@ from activities.memory_budget import WorkerMemory
 from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper import ids, metrics, tracing
 from hookkeeper.messages.event import CancelledRun, EventInput, NewSiblings
+from hookkeeper.messages.partition import parts_of
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.messages.shared_run import HandOver
-from hookkeeper.partition import parts_of
 from hookkeeper.registry.store import Store
 from hookkeeper.services.incidents import IncidentCalls
 from hookkeeper.temporal.events.event_start import start_run

@@ -14,7 +14,7 @@ from hookkeeper.error_types import EVENT_REFUSED, RATE_EXCEEDED, STILL_DELIVERIN
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent
 from hookkeeper.services.errors import EventRefused, RateLimited
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 FIRST_CHECK_TIMEOUT, CHECK_TIMEOUT = 3.0, 1.0

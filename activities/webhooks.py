@@ -16,7 +16,7 @@ from hookkeeper.egress import http
 from hookkeeper.egress.request_state import LocalLimitReached
 from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt, shown_headers
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
-from hookkeeper.outcomes import Outcome
+from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.services.webhook_requests import digest_of, secrets_of, signed_headers
 
 

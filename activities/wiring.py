@@ -25,8 +25,8 @@ from activities.scheduled_event import ScheduledEventActivities
 from activities.tenant_concurrency import TenantConcurrency
 from activities.turns import TurnActivities
 from activities.webhooks import WebhookActivities
+from hookkeeper.addresses import EVERYWHERE, parse_networks
 from hookkeeper.egress import http
-from hookkeeper.egress.addresses import EVERYWHERE, parse_networks
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.links import LinkBuilder
@@ -40,7 +40,7 @@ from hookkeeper.services.webhook_runs import WebhookRuns
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
 from hookkeeper.temporal.bulk.releases import HeldDeliveries
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.schedules.client import Schedules
 
 

@@ -36,7 +36,7 @@ from dashboard.rendering import unknown_page
 from hookkeeper import tracing
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.version import VERSION
 
 HEADER = tracing.HEADER.encode()

@@ -39,7 +39,7 @@ from hookkeeper.services.system_state import SystemState
 from hookkeeper.services.tenants import TenantService
 from hookkeeper.services.webhooks import WebhookService, require
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.schedules.client import Schedules
 
 

@@ -24,7 +24,7 @@ from hookkeeper.services.starts.look_after import LookAfter
 from hookkeeper.services.system_state import SystemState
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.schedules.client import Schedules
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.services.webhook_fields import WebhookView
 from hookkeeper.services.webhooks import names_of
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.server.error_translation import Unavailable
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)

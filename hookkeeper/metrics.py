@@ -21,7 +21,7 @@ from prometheus_client import (
 )
 
 from hookkeeper.content.context import AlertKind
-from hookkeeper.outcomes import NOT_MADE, Verdict
+from hookkeeper.messages.outcomes import NOT_MADE, Verdict
 from hookkeeper.policy import HealthStatus
 
 Limit = Literal[

@@ -7,7 +7,7 @@ from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSear
 
 from hookkeeper import temporal_names
 from hookkeeper.messages.event import NEED_ATTENTION, EventInput
-from hookkeeper.partition import parts_of
+from hookkeeper.messages.partition import parts_of
 
 TENANT_KEY = SearchAttributeKey.for_keyword(temporal_names.TENANT)
 EVENT_TYPE_KEY = SearchAttributeKey.for_keyword(temporal_names.EVENT_TYPE)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from hookkeeper.addresses import parse_networks
 from hookkeeper.content.sizes import RenderLimits
 from hookkeeper.content.text import API_KEY
 from hookkeeper.content.urls import check_name_server, check_proxy
-from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.policy import DEFAULT_ALERT_AFTER, AlertAfter, HealthDefaults
 from hookkeeper.wording import read_durations
 

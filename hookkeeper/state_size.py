@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from hookkeeper.messages.event import Attempt, Delivery
-from hookkeeper.outcomes import HEADER_FRAME
+from hookkeeper.messages.outcomes import HEADER_FRAME
 
 Item = TypeVar("Item")
 

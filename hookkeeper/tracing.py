@@ -15,8 +15,8 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from hookkeeper.messages.outcomes import NOT_MADE, Outcome
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.outcomes import NOT_MADE, Outcome
 from hookkeeper.version import VERSION
 
 HEADER = "traceparent"

@@ -1,7 +1,7 @@
 """Count the lines of each folder, and what an event passes: `python -m scripts.sizes`. `make check` adds `--check`.
 
-The way of an event is the first block of docs/internals/architecture.md under *Request flow*: its files, and the classes in them
-that only hold data (shapes). Starts, readers and writers are counted in the whole product.
+The way of an event is the first block of docs/internals/architecture.md under *Request flow*: its files, and the
+classes in them that only hold data (shapes). Starts, readers and writers are counted in the whole product.
 """
 
 import ast

@@ -15,7 +15,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.children import Children, SandboxChild
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 
 DEFAULT_URL = Settings.model_fields["public_url"].default
 _registries: list[bytes] = []

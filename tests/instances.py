@@ -23,8 +23,8 @@ from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.registry.store import Store
 from hookkeeper.search_attributes import TENANT_KEY
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.events.run_state import find_run
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.server.data_converter import data_converter
 from hookkeeper.temporal.server.readiness import describe_queue
 from instance_parts import app_of, empty_registry, new_app

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 from aiohttp import web
 
-from hookkeeper.egress.addresses import Networks
+from hookkeeper.addresses import Networks
 from hookkeeper.egress.http import make_client
 from proxies import proxying
 from rawserver import RawReceiver, make_certificate, server_tls

@@ -10,7 +10,7 @@ from temporalio.client import Client
 
 from cloud_actions import Actions, counting
 from hookkeeper.services.system_state import SystemState
-from hookkeeper.temporal.server import diagnosis
+from hookkeeper.temporal import diagnosis
 from hookkeeper.times import utc_now
 from instances import Instance, running_instance
 from receivers import Receiver

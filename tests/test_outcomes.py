@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cases import each
 from hookkeeper.egress import http, proxy
-from hookkeeper.outcomes import (
+from hookkeeper.messages.outcomes import (
     Outcome,
     Verdict,
     excerpt,

@@ -9,7 +9,7 @@ from temporalio.exceptions import ActivityError
 
 from hookkeeper.messages.batch import BatchResult
 from hookkeeper.messages.event import EventInput
-from hookkeeper.outcomes import Outcome
+from hookkeeper.messages.outcomes import Outcome
 from workflows.delivery import DeliveryState
 from workflows.dispatch import start_batch
 

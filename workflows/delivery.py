@@ -7,7 +7,7 @@ from datetime import datetime
 
 from hookkeeper.commands import reopened
 from hookkeeper.messages.event import LOST, NEED_ATTENTION, Delivery, Reason, Receipt, Trigger
-from hookkeeper.outcomes import Outcome
+from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.statuses import FinalStatus
 from workflows import delivery_status as status
 from workflows.retry import delay_of_recheck, put_off, use_step, with_attempt

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hookkeeper.messages.event import Delivery, Reason, Receipt, ReceiptKind
-from hookkeeper.outcomes import Outcome, Verdict
+from hookkeeper.messages.outcomes import Outcome, Verdict
 from hookkeeper.statuses import DeliveryStatus
 
 FINAL_REASONS: dict[Verdict, Reason] = {

@@ -17,7 +17,7 @@ from activities.webhooks import WebhookActivities
 from hookkeeper import task_queues
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts, Ongoing
 from hookkeeper.messages.event import EventInput
-from hookkeeper.outcomes import NOT_MADE, Outcome
+from hookkeeper.messages.outcomes import NOT_MADE, Outcome
 from hookkeeper.statuses import Channel
 from workflows import summaries
 from workflows.activities import is_cancelling, run_at_once, run_until_done

@@ -29,7 +29,7 @@ from hookkeeper.messages.event import (
     event_state,
     event_status,
 )
-from hookkeeper.partition import parts_of
+from hookkeeper.messages.partition import parts_of
 from hookkeeper.state_size import AWAITING_BUDGET, truncated
 from hookkeeper.statuses import EventStatus
 from workflows import summaries, timers

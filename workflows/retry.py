@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hookkeeper.messages.event import Attempt, Delivery, Trigger
-from hookkeeper.outcomes import BUSY_STATUS_CODES, MAX_RETRY_AFTER, Outcome
+from hookkeeper.messages.outcomes import BUSY_STATUS_CODES, MAX_RETRY_AFTER, Outcome
 from hookkeeper.policy import DEFAULT_SCHEDULE, MINUTE
 
 MAX_JITTER = 0.10

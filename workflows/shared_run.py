@@ -23,8 +23,8 @@ from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.commands import RunIsClosing, UnknownDelivery, select
 from hookkeeper.messages.batch import DeliveryBatch, EventAttempts
 from hookkeeper.messages.event import Delivery, EventInput, EventState, event_state
+from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.messages.shared_run import HandOver, SharedCommand, SharedRunInput, SharedRunResult
-from hookkeeper.outcomes import Outcome
 from hookkeeper.search_attributes import memo, run_summary, search_attributes
 from workflows import summaries, timers
 from workflows.activities import run_until_done

@@ -1,7 +1,8 @@
 """Durable timers: only timers decide when a workflow continues, never its clock.
 
 `workflow.now()` can be the time of an earlier step, if a query makes a new worker replay a run before the workflow task
-reaches it (docs/internals/temporal.md). A decision that compares times would then differ in later replays, which fail. Therefore:
+reaches it (docs/internals/temporal.md). A decision that compares times would then differ in later replays, which fail.
+Therefore:
 
 - Whether a timer is started does not depend on the clock, only its length does. A time that has passed gets the
   shortest timer.

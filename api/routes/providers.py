@@ -32,7 +32,7 @@ from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN, ResponseModel, with_examples
 from hookkeeper.services.incidents import IncidentCalls, calls_after
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 MAX_BYTES = 2 * 1024 * 1024

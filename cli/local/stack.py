@@ -121,7 +121,7 @@ async def _serve(
     from cli.processes import freeze_objects
     from hookkeeper import logs  # these imports take a second, in which Temporal starts
     from hookkeeper.registry.store import Store
-    from hookkeeper.temporal.events.gateway import Gateway
+    from hookkeeper.temporal.gateway import Gateway
 
     log = data.logs / "hookkeeper.log"
     prepare_log(log)

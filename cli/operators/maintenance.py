@@ -18,9 +18,9 @@ from cli.processes import run, until_stopped
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.events.reindex import Reindex
-from hookkeeper.temporal.events.run_repair import RunRepair
+from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.temporal.run_repair import RunRepair
 from hookkeeper.temporal.server import installation
 from hookkeeper.temporal.server.error_translation import GatewayError, WrongRegistry
 from hookkeeper.temporal.server.namespace import NamespaceNotReady, prepare

@@ -31,7 +31,7 @@ from cli.processes import ShutdownDeadline, freeze_objects, run, to_log, until_s
 from hookkeeper.asyncio_tasks import stop
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.server.connection import LateClient
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from cli.processes import ShutdownDeadline, forever, freeze_objects, run, to_log
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import BadSetting, Settings
-from hookkeeper.temporal.events import run_repair
+from hookkeeper.temporal import run_repair
 from hookkeeper.temporal.server import installation, namespace
 from hookkeeper.temporal.server.connection import while_away
 from hookkeeper.temporal.server.error_translation import TemporalIsNew, WrongRegistry

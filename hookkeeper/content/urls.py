@@ -4,7 +4,7 @@ import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from hookkeeper.egress.addresses import BAD_PORTS, EVERYWHERE, Networks, ends_in_number, is_allowed
+from hookkeeper.addresses import BAD_PORTS, EVERYWHERE, Networks, ends_in_number, is_allowed
 
 MAX_URL = 2048
 HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253}", re.ASCII)

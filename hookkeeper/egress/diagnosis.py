@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from hookkeeper.egress.addresses import Networks
+from hookkeeper.addresses import Networks
 from hookkeeper.egress.proxy import Proxy, ReceiverUnreachable, error_of
 from hookkeeper.egress.resolver import Lookups, Resolver, ResolverUnavailable
 from hookkeeper.findings import Finding, warning, well, wrong

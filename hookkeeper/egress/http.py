@@ -18,17 +18,17 @@ from typing import Any, TypeVar
 import aiohttp
 import httpx
 
-from hookkeeper import outcomes
+from hookkeeper.addresses import ForbiddenAddress, Networks
 from hookkeeper.content.tls import Tls
 from hookkeeper.content.urls import check_scheme
-from hookkeeper.egress.addresses import ForbiddenAddress, Networks
 from hookkeeper.egress.proxy import Proxy, ProxyFailed, ReceiverUnreachable
 from hookkeeper.egress.request import request_of
 from hookkeeper.egress.request_state import RequestState, current_request
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.egress.transport import ALL_HEADERS, Transport, default_tls
 from hookkeeper.limits import TenantLimit
-from hookkeeper.outcomes import Verdict
+from hookkeeper.messages import outcomes
+from hookkeeper.messages.outcomes import Verdict
 
 READ_LIMIT = 64 * 1024
 """Maximum bytes of a response body that are read."""

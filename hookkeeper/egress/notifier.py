@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 import httpx
 
-from hookkeeper import outcomes
 from hookkeeper.content import services
 from hookkeeper.content.notifications import RenderedHttpCall, RenderedNotification
 from hookkeeper.egress import http
 from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt, shown_headers
-from hookkeeper.outcomes import MAX_HEADERS, Verdict
+from hookkeeper.messages import outcomes
+from hookkeeper.messages.outcomes import MAX_HEADERS, Verdict
 from hookkeeper.version import USER_AGENT
 
 _RETRY_AFTER = re.compile(rb'"retry_after"\s*:\s*([0-9.]{1,20})')

@@ -12,7 +12,7 @@ import aiodns
 from aiohttp.abc import AbstractResolver, ResolveResult
 from pycares import errno
 
-from hookkeeper.egress.addresses import EVERYWHERE, ForbiddenAddress, Networks, ends_in_number, is_allowed
+from hookkeeper.addresses import EVERYWHERE, ForbiddenAddress, Networks, ends_in_number, is_allowed
 from hookkeeper.egress.request_state import RequestState, current_request
 from hookkeeper.limits import TenantLimit
 

@@ -12,9 +12,9 @@ from functools import lru_cache
 from html import escape
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
-from hookkeeper import outcomes
 from hookkeeper.content.headers import MASK, SIGNATURE
-from hookkeeper.outcomes import HEADER_FRAME, excerpt
+from hookkeeper.messages import outcomes
+from hookkeeper.messages.outcomes import HEADER_FRAME, excerpt
 
 MIN_LENGTH = 4
 """Minimum characters of a secret: shorter values occur in ordinary words."""

@@ -24,10 +24,10 @@ from aiohttp.tracing import Trace
 from cachetools import LRUCache
 from httpx_aiohttp.transport import AiohttpResponseStream, map_aiohttp_exceptions
 
+from hookkeeper.addresses import EVERYWHERE, ForbiddenAddress, Networks, check_connection
 from hookkeeper.content.tls import ECDHE, Tls, context_of
 from hookkeeper.content.urls import check_reachable
 from hookkeeper.egress import proxy
-from hookkeeper.egress.addresses import EVERYWHERE, ForbiddenAddress, Networks, check_connection
 from hookkeeper.egress.proxy import Proxy
 from hookkeeper.egress.request_state import RequestState, current_request
 from hookkeeper.egress.resolver import Lookups, Resolver

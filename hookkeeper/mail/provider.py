@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from hookkeeper import outcomes
 from hookkeeper.content.emails import Mailbox, RenderedEmail
 from hookkeeper.content.headers import MASK
 from hookkeeper.findings import Finding, well
-from hookkeeper.outcomes import Verdict
+from hookkeeper.messages import outcomes
+from hookkeeper.messages.outcomes import Verdict
 from hookkeeper.times import utc_now
 
 MAX_TEXT = 500

@@ -22,13 +22,13 @@ from sendgrid.helpers.mail import (  # type: ignore[import-untyped]
     To,
 )
 
-from hookkeeper import outcomes
 from hookkeeper.content import json_text
 from hookkeeper.content.emails import Mailbox, RenderedEmail
 from hookkeeper.egress import http
 from hookkeeper.findings import Finding, well, wrong
 from hookkeeper.mail.provider import AttemptTimer, MailAnswer, Tags, parse_sender, provider_text, without
-from hookkeeper.outcomes import Verdict
+from hookkeeper.messages import outcomes
+from hookkeeper.messages.outcomes import Verdict
 from hookkeeper.version import USER_AGENT
 
 TIMEOUT, CHECK_TIMEOUT = 15.0, 5.0

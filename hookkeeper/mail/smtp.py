@@ -26,7 +26,7 @@ from hookkeeper.egress.http import error_code, is_internal
 from hookkeeper.findings import Finding, judge_end, warning, well, wrong
 from hookkeeper.mail.mime import mime_of
 from hookkeeper.mail.provider import AttemptTimer, MailAnswer, Tags, parse_sender, provider_text
-from hookkeeper.outcomes import Verdict
+from hookkeeper.messages.outcomes import Verdict
 
 TIMEOUT, CHECK_TIMEOUT = 15.0, 5.0
 QUIT_TIMEOUT = 1.0

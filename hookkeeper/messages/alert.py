@@ -4,7 +4,7 @@ from datetime import datetime
 
 from hookkeeper.content.context import AlertKind
 from hookkeeper.messages import Message
-from hookkeeper.outcomes import Outcome
+from hookkeeper.messages.outcomes import Outcome
 
 
 class FailingTarget(Message):

@@ -5,7 +5,7 @@ from typing import Any
 
 from hookkeeper.messages import Message
 from hookkeeper.messages.event import Trigger
-from hookkeeper.outcomes import Outcome, ReservedTime
+from hookkeeper.messages.outcomes import Outcome, ReservedTime
 
 
 class AttemptRequest(Message):

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hookkeeper import ids
 from hookkeeper.messages import Message
-from hookkeeper.outcomes import ReservedTime
+from hookkeeper.messages.outcomes import ReservedTime
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.statuses import Channel, DeliveryStatus, EventStatus, FinalStatus
 
@@ -197,7 +197,7 @@ class EventInput(Message):
     """The context in which its run and its attempts are traced (`hookkeeper.tracing`)."""
     parts: int = 1
     """Number of runs that the event's deliveries are divided among; `deliveries` are those of one of them
-    (`hookkeeper.partition`)."""
+    (`hookkeeper.messages.partition`)."""
 
     @property
     def workflow_id(self) -> str:

@@ -83,7 +83,7 @@ class EventRow(NamedTuple):
     size: int | None = None
     """Bytes of its data as JSON; None if the reporter does not know it: its acceptance is not in this registry."""
     parts: int = 1
-    """How many runs its deliveries are divided among (`hookkeeper.partition`)."""
+    """How many runs its deliveries are divided among (`hookkeeper.messages.partition`)."""
     acknowledged: str | None = None
     """An `Acknowledgement` as JSON."""
     channels: str | None = None

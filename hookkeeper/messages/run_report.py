@@ -7,8 +7,8 @@ from pydantic_core import to_json
 
 from hookkeeper.content.search_terms import Key
 from hookkeeper.messages.event import Delivery, EventInput, EventState
+from hookkeeper.messages.partition import parts_of
 from hookkeeper.messages.rows import EventKey, EventRow
-from hookkeeper.partition import parts_of
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 """Before every other report."""
@@ -22,7 +22,7 @@ class RunReport(NamedTuple):
     deliveries: tuple[Delivery, ...]
     """All deliveries of the run, or those that have changed; of a new event, those of all its runs."""
     part: int = 1
-    """The number of the run among its siblings (`hookkeeper.partition`)."""
+    """The number of the run among its siblings (`hookkeeper.messages.partition`)."""
     traceparent: str | None = None
     """The context in which the run is traced."""
     deliveries_before: tuple[Delivery, ...] = ()

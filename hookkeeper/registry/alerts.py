@@ -10,21 +10,19 @@ at most once an hour. What fails within the hour, and while the webhook is faili
 Before an alert is sent, it is claimed with a token that identifies it, so a claim can be repeated after a crash.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Executable, Select, and_, bindparam, cast, delete, func, null, select, update
+from sqlalchemy import Select, and_, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.content.context import AlertKind
-from hookkeeper.messages.rows import DeliveryRow
 from hookkeeper.messages.run_report import BEGINNING
-from hookkeeper.registry.database import Database, insert_into
+from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.tables import deliveries, pending_alerts
 from hookkeeper.registry.models import MOVING, AlertState, IncidentState, Webhook
-from hookkeeper.registry.transactions import Statement, Steps
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 ALERT_INTERVAL = HOUR
@@ -33,8 +31,6 @@ REMINDERS = (HOUR, 4 * HOUR, 12 * HOUR, DAY)
 """Time before each reminder; then always the last one."""
 WARNINGS = (HOUR, DAY)
 """Time before a webhook is disabled automatically, for each of which there is a warning."""
-MAX_NOTED = 1000
-"""Failed deliveries of a webhook that are noted between two looks; more are neither told nor counted."""
 MAX_TOLD = 10
 """Failed deliveries that an alert lists besides the one that it names."""
 pending = pending_alerts.c
@@ -72,24 +68,6 @@ class Claim(NamedTuple):
     due: Due
     failed: Sequence[Failed] = ()
     """For an alert `failed`: the deliveries that it tells of, the latest first."""
-
-
-def _note(dialect: str) -> Executable:
-    """Note a delivery, unless its webhook has as many as may be."""
-    columns = [each for each in pending if each.name != "token"]
-    given = [cast(bindparam(each.name, type_=each.type), each.type) for each in columns]
-    noted = select(func.count()).where(pending.webhook_id == given[0]).scalar_subquery()
-    insert = insert_into(pending_alerts, dialect).from_select(columns, select(*given).where(noted < MAX_NOTED))
-    keyed: Executable = insert.on_conflict_do_update(
-        index_elements=[*pending_alerts.primary_key.columns], set_={"at": insert.excluded["at"], "token": null()}
-    )
-    return keyed
-
-
-def note(failed: Iterable[DeliveryRow]) -> Steps[None]:
-    """Note deliveries that have failed for good, in the transaction that writes their rows."""
-    if many := [{**row._asdict(), "delivery_id": row.id, "at": row.as_of} for row in failed]:
-        yield Statement(_note, many=many)
 
 
 class AlertClaims:

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import make_url
 
+from hookkeeper.addresses import EVERYWHERE, parse_networks
 from hookkeeper.egress import http
-from hookkeeper.egress.addresses import EVERYWHERE, parse_networks
 from hookkeeper.egress.certificates import certificates_in_files, examine_server
 from hookkeeper.egress.diagnosis import examine_name_servers, examine_networks, examine_proxy
 from hookkeeper.egress.resolver import Lookups
@@ -17,8 +17,8 @@ from hookkeeper.registry import diagnosis as registry
 from hookkeeper.registry.database import open_engine
 from hookkeeper.services.operator_settings import mail_provider
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.events.gateway import Gateway
-from hookkeeper.temporal.server import diagnosis as temporal
+from hookkeeper.temporal import diagnosis as temporal
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 TOTAL_TIMEOUT = 25.0

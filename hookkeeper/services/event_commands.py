@@ -14,7 +14,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import Invalid, NotFound, TenantSuspended
 from hookkeeper.services.ingest import check_deliver_at
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 SENDS_NOTHING = frozenset({"cancel", "hold", "acknowledge", "erase"})

@@ -17,7 +17,7 @@ from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.search_terms import Key, keys_of, keys_of_channels
 from hookkeeper.messages.event import Delivery, EventInput
-from hookkeeper.outcomes import ReservedTime
+from hookkeeper.messages.outcomes import ReservedTime
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.catalogue import EventRules
 from hookkeeper.registry.database import RegistryUnavailable
@@ -36,7 +36,7 @@ from hookkeeper.services.starts.backlog import Backlog
 from hookkeeper.services.starts.event_starts import EventStarts
 from hookkeeper.services.starts.queue import Expected, NewRun
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.times import utc_now
 

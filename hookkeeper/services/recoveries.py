@@ -17,7 +17,7 @@ from hookkeeper.services.errors import Invalid, NotAllowed, NotFound, NotPossibl
 from hookkeeper.services.event_commands import check_tenant
 from hookkeeper.services.fields import EventType, GivenTime, Line, RequestModel, TenantName, with_examples
 from hookkeeper.temporal.bulk.recovery_candidates import EVENTS_PER_COUNT, written
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 MAX_COUNTED = 10_000

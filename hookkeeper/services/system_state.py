@@ -14,7 +14,7 @@ from hookkeeper.metrics import Source
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.state import IndexState
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.times import utc_now
 

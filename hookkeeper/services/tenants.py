@@ -31,7 +31,7 @@ from hookkeeper.services.recoveries import MAX_RATE
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.services.webhooks import masked_alerts, unmasked_alerts
 from hookkeeper.settings import RATE
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 
 

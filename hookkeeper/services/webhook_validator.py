@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from hookkeeper.addresses import parse_networks
 from hookkeeper.content import emails, filters, notifications, payload, services, tls
 from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.errors import ContentError
@@ -19,7 +20,6 @@ from hookkeeper.content.notifications import Notification, OnFailure
 from hookkeeper.content.sizes import MAX_HEADER_BYTES
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID, EXAMPLE_WEBHOOK_ID
 from hookkeeper.content.urls import check_reachable, check_scheme
-from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.policy import OrderKey
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.models import Webhook

@@ -29,7 +29,7 @@ from hookkeeper.services.new_event import NewEvent
 from hookkeeper.services.preview import Preview, Previewer, SampleEvent
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 
 UNKNOWN_WEBHOOK = "There is no such webhook."
 ID_DIGITS, ID_LENGTH = string.ascii_lowercase + string.digits, 12

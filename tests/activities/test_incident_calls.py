@@ -9,7 +9,7 @@ import pytest
 from activities.delivery_batch import Made
 from activities.health import calls_during
 from hookkeeper.messages.batch import AttemptRequest
-from hookkeeper.outcomes import Outcome, Verdict
+from hookkeeper.messages.outcomes import Outcome, Verdict
 from hookkeeper.registry.health import HealthChange
 from hookkeeper.registry.models import Failure, IncidentState, Webhook
 from hookkeeper.services.incidents import Call, IncidentCalls, calls_after

@@ -10,7 +10,7 @@ import pytest
 from activities.rate_gate import RETURN_RATE, RateGate
 from activities.webhook_concurrency import WebhookConcurrency
 from hookkeeper.messages.batch import AttemptRequest
-from hookkeeper.outcomes import ReservedTime
+from hookkeeper.messages.outcomes import ReservedTime
 from hookkeeper.registry.health import AttemptResult
 from hookkeeper.registry.models import HANGING_RATE, Webhook
 from hookkeeper.registry.store import Store

@@ -10,7 +10,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.recent_batches import MAX_OUTCOMES, BatchProgress, RecentBatches, reported_outcomes
 from hookkeeper.messages.batch import BatchResult
-from hookkeeper.outcomes import Outcome
+from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.temporal.server.data_converter import data_converter
 
 DELAY = timedelta(seconds=0.1)

@@ -15,7 +15,7 @@ from hookkeeper.error_types import EVENT_REFUSED, TENANT_AT_LIMIT
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 
 NOW = datetime.now(UTC)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from activities.health import throttled_for
-from hookkeeper.outcomes import Outcome
+from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 
 Make = Callable[..., Webhook]

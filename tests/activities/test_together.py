@@ -19,7 +19,7 @@ from activities.tenant_concurrency import MIN_DELAY, TenantConcurrency
 from claimed_runs import acceptance
 from hookkeeper.error_types import TENANT_AT_LIMIT
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts
-from hookkeeper.outcomes import Outcome
+from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.webhook_reads import FoundWebhooks, LostWebhook

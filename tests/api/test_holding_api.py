@@ -7,7 +7,7 @@ from callers import calling
 from problems import problem
 from temporalio.client import Client
 
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from instance_parts import new_app
 from instances import KEY, Instance
 

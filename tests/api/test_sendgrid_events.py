@@ -38,7 +38,7 @@ from api.routes.providers import (
 from hookkeeper.messages.event import Receipt
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.server.error_translation import Unavailable
 from instance_parts import app_of
 from instances import KEY

@@ -15,8 +15,8 @@ from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.services.event_reads import read_event
 from hookkeeper.temporal.events import erasure
 from hookkeeper.temporal.events.erasure import delete_run
-from hookkeeper.temporal.events.run_repair import RunRepair
 from hookkeeper.temporal.events.shared_runs import find_shared_run, start_shared_run
+from hookkeeper.temporal.run_repair import RunRepair
 from hookkeeper.temporal.server.error_translation import Unavailable
 from index_rows import indexed, until_indexed
 from instances import Instance

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from cases import each
 from forbidden import BAD_PORTS, LOOPBACK, NO_HOSTS, PRIVATE
+from hookkeeper.addresses import EVERYWHERE, Networks, parse_networks
 from hookkeeper.content.urls import check_reachable, check_url
-from hookkeeper.egress.addresses import EVERYWHERE, Networks, parse_networks
 
 NOWHERE = Networks()
 

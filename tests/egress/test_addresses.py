@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cases import each
-from hookkeeper.egress.addresses import (
+from hookkeeper.addresses import (
     EVERYWHERE,
     ForbiddenAddress,
     Networks,

@@ -10,8 +10,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from drills.authorities import Authority
+from hookkeeper.addresses import parse_networks
 from hookkeeper.content.tls import Tls
-from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import EgressClient, HttpAnswer, make_client, send
 from rawserver import OK, Peer, receiving, says, server_tls
 from timeouts import WAIT_TIMEOUT

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from hookkeeper.egress.addresses import Networks, parse_networks
+from hookkeeper.addresses import Networks, parse_networks
 from hookkeeper.egress.http import HttpAnswer, make_client, send
 from hookkeeper.egress.proxy import Proxy, ProxyFailed, error_of
 from hookkeeper.settings import Settings

@@ -20,8 +20,8 @@ from unittest.mock import ANY
 import httpx
 import pytest
 
+from hookkeeper.addresses import parse_networks
 from hookkeeper.content.notifications import RenderedHttpCall
-from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import make_client, send
 from hookkeeper.egress.notifier import Notifier
 from rawserver import OK, Peer, RawReceiver, Script, receiving, says

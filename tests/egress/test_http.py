@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from cases import each
+from hookkeeper.addresses import ForbiddenAddress, Networks, parse_networks
 from hookkeeper.egress import http
-from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
 from hookkeeper.egress.http import HttpAnswer, error_code, make_client
 from name_servers import name_server
 from rawserver import OK, Peer, Script, make_certificate, no_descriptors_left, receiving, says, server_tls

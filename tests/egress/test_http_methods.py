@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from cases import each
-from hookkeeper.egress.addresses import parse_networks
+from hookkeeper.addresses import parse_networks
 from hookkeeper.egress.http import make_client, send
 from rawserver import OK, receiving, says
 from timeouts import WAIT_TIMEOUT

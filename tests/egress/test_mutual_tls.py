@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from drills.authorities import Authority, Pair
+from hookkeeper.addresses import parse_networks
 from hookkeeper.content.tls import Tls
 from hookkeeper.egress import transport
-from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import EgressClient, HttpAnswer, make_client, send
 from rawserver import OK, Peer, RawReceiver, receiving, says
 from timeouts import WAIT_TIMEOUT

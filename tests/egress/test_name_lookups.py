@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from hookkeeper.egress.addresses import parse_networks
+from hookkeeper.addresses import parse_networks
 from hookkeeper.egress.http import HttpAnswer, make_client, send
 from hookkeeper.egress.request_state import LocalLimitReached
 from hookkeeper.egress.resolver import Lookups, ResolverUnavailable

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forbidden import EVERY_HOST
+from hookkeeper.addresses import ForbiddenAddress, Networks, parse_networks
 from hookkeeper.content.errors import BadTemplate
 from hookkeeper.content.notifications import HttpCall, RenderedNotification, call_of
-from hookkeeper.egress.addresses import ForbiddenAddress, Networks, parse_networks
 from hookkeeper.egress.http import HttpAnswer, make_client, send
 from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.transport import _socket

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from hookkeeper.addresses import parse_networks
 from hookkeeper.content.notifications import RenderedHttpCall
-from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.egress.http import make_client
 from hookkeeper.egress.notifier import Notifier, ServiceAnswer
 from receivers import Answer, Receiver

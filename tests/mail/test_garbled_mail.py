@@ -15,8 +15,8 @@ from email_samples import SENDER, TAGS, mailboxes, rendered_email
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hookkeeper.addresses import parse_networks
 from hookkeeper.egress import http
-from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.mail.provider import MAX_TEXT, MailAnswer
 from hookkeeper.mail.sendgrid import SendGrid
 from hookkeeper.mail.smtp import Smtp

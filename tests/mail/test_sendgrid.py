@@ -11,9 +11,9 @@ import pytest
 from email_samples import SENDER, TAGS, mailboxes, rendered_email, rendered_emails
 from hypothesis import given, settings
 
+from hookkeeper.addresses import parse_networks
 from hookkeeper.content.emails import RenderedEmail
 from hookkeeper.egress import http
-from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.mail.provider import MailAnswer
 from hookkeeper.mail.sendgrid import SendGrid
 from hookkeeper.version import VERSION

@@ -9,8 +9,8 @@ from email_samples import SENDER, TAGS, mailboxes, rendered_email
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities.emails import SuppressingProvider
+from hookkeeper.addresses import parse_networks
 from hookkeeper.egress import http
-from hookkeeper.egress.addresses import parse_networks
 from hookkeeper.mail.sendgrid import SendGrid
 from hookkeeper.mail.smtp import Smtp
 from hookkeeper.registry.database import Database

@@ -66,7 +66,7 @@ async def test_next():
     threading.Thread(target=wait_for_nothing).start()
 """
 HOLDING = """
-from hookkeeper.egress.addresses import parse_networks
+from hookkeeper.addresses import parse_networks
 
 async def test_holds():
     parse_networks(("10.0.0.0/8",) * 300_000)

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from temporalio.envconfig import ClientConfig
 
 from cli.operators.startup import describe_unknown
-from hookkeeper.egress.addresses import Networks, is_allowed
+from hookkeeper.addresses import Networks, is_allowed
 from hookkeeper.settings import Settings
 from hookkeeper.version import VERSION
 from test_docs import ROOT

@@ -24,7 +24,8 @@ from hookkeeper.mail import smtp
 from hookkeeper.registry.store import Store
 from hookkeeper.services.doctor import Doctor
 from hookkeeper.settings import Settings
-from hookkeeper.temporal.server import diagnosis, installation
+from hookkeeper.temporal import diagnosis
+from hookkeeper.temporal.server import installation
 from hookkeeper.temporal.server.namespace import prepare
 from hookkeeper.times import utc_now
 from instances import Instance, running_instance

@@ -6,8 +6,8 @@ import pytest
 
 from hookkeeper.messages.batch import BatchResult
 from hookkeeper.messages.event import Delivery, EventInput, event_state
+from hookkeeper.messages.outcomes import Outcome, excerpt_limit, headers_limit
 from hookkeeper.messages.shared_run import SharedRunResult
-from hookkeeper.outcomes import Outcome, excerpt_limit, headers_limit
 from hookkeeper.search_attributes import LISTED_BYTES, fitting_ids
 from hookkeeper.services.starts.queue import MAX_EVENT_BYTES, MAX_SHARED_BYTES, Expected, NewRun, StartQueue
 from hookkeeper.temporal.server.data_converter import data_converter

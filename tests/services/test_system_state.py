@@ -11,7 +11,7 @@ from hookkeeper import metrics
 from hookkeeper.registry.store import Store
 from hookkeeper.services import system_state
 from hookkeeper.services.system_state import SystemState
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.server import readiness
 from instances import Instance
 from receivers import Receiver

@@ -11,7 +11,7 @@ from due_times import NOW, until_due
 from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.commands import Refused, UnknownDelivery, reopened, select
 from hookkeeper.messages.event import Delivery, Receipt, ReceiptKind
-from hookkeeper.outcomes import Outcome, ReservedTime, Verdict
+from hookkeeper.messages.outcomes import Outcome, ReservedTime, Verdict
 from workflows.delivery import DeliveryState
 from workflows.retry import MAX_ATTEMPTS_KEPT
 

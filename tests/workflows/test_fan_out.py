@@ -18,8 +18,8 @@ from hookkeeper.crypto.keyring import new_key
 from hookkeeper.messages.event import Receipt
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.search_attributes import DELIVER_AT_KEY, NEEDS_ATTENTION_KEY
-from hookkeeper.temporal.events.run_repair import RunRepair
 from hookkeeper.temporal.events.run_state import find_run, number_of
+from hookkeeper.temporal.run_repair import RunRepair
 from index_rows import derived, indexed, until_indexed
 from instances import Instance, running_instance
 from mail_servers import KEY, sendgrid_server

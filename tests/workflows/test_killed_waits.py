@@ -1,6 +1,7 @@
 """Runs that wait for a time while their worker is killed.
 
-A new worker's first step of such a run can be given the time of an earlier step as `workflow.now()` (docs/internals/temporal.md).
+A new worker's first step of such a run can be given the time of an earlier step as `workflow.now()`
+(docs/internals/temporal.md).
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from temporalio.service import RPCError
 from temporalio.worker import Replayer
 
 from hookkeeper.messages.batch import BatchResult
-from hookkeeper.outcomes import Outcome
+from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.temporal.server.data_converter import data_converter
 from hookkeeper.temporal.workers.serve import WORKFLOW_RUNNER
 from instances import Instance

@@ -20,7 +20,7 @@ from temporalio.service import RPCError
 
 from hookkeeper import ids
 from hookkeeper.registry.schedules import Schedule
-from hookkeeper.temporal.events.run_repair import RunRepair
+from hookkeeper.temporal.run_repair import RunRepair
 from hookkeeper.times import utc_now
 from instances import Instance, another_process, without_registry
 from receivers import Receiver

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from temporalio.client import Client
 
 from hookkeeper.crypto.keyring import new_key
-from hookkeeper.temporal.events import run_repair
+from hookkeeper.temporal import run_repair
 from instances import Instance, running_instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT

@@ -7,7 +7,7 @@ import pytest
 from due_times import NOW, until_due
 from hookkeeper.commands import reopened
 from hookkeeper.messages.event import Delivery
-from hookkeeper.outcomes import Outcome
+from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.policy import OrderPolicy
 from workflows.delivery import DeliveryState
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookkeeper.messages.event import Delivery, EventInput
-from hookkeeper.partition import PART, partition, parts_of
+from hookkeeper.messages.partition import PART, partition, parts_of
 from hookkeeper.statuses import DeliveryStatus
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

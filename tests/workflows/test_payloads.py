@@ -7,7 +7,7 @@ import pytest
 from hookkeeper.messages import Message
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts
 from hookkeeper.messages.event import Delivery, EventInput
-from hookkeeper.outcomes import Outcome
+from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.temporal.server.data_converter import data_converter
 
 NOW = datetime(2026, 1, 2, 9, tzinfo=UTC)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookkeeper.outcomes import Outcome
+from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.policy import DAY, DEFAULT_SCHEDULE, HOUR, RetryPolicy
 from workflows.retry import next_delay
 

@@ -15,9 +15,9 @@ from claimed_runs import acceptance, share
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
 from hookkeeper.policy import RetryPolicy
-from hookkeeper.temporal.events import run_repair
-from hookkeeper.temporal.events.run_repair import RunRepair
+from hookkeeper.temporal import run_repair
 from hookkeeper.temporal.events.run_state import find_run, input_of
+from hookkeeper.temporal.run_repair import RunRepair
 from hookkeeper.times import utc_now
 from index_rows import derived, indexed, until_indexed
 from instances import Instance

@@ -11,7 +11,7 @@ from temporalio.client import WorkflowHistory
 from hookkeeper import temporal_names
 from hookkeeper.commands import reopen
 from hookkeeper.messages.event import Delivery, EventInput
-from hookkeeper.partition import parts_of
+from hookkeeper.messages.partition import parts_of
 from hookkeeper.search_attributes import (
     DELIVER_AT_KEY,
     EVENT_TYPE_KEY,

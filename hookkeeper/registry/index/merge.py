@@ -11,9 +11,9 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from hookkeeper.messages.event import FINAL, NEED_ATTENTION, Delivery, status_of
+from hookkeeper.messages.partition import PART, partition
 from hookkeeper.messages.rows import DeliveryKey, DeliveryRow, EventKey, EventRow
 from hookkeeper.messages.run_report import BEGINNING, RunReport
-from hookkeeper.partition import PART, partition
 from hookkeeper.registry.index import rollup
 from hookkeeper.registry.index.rollup import Rollups, Subject
 from hookkeeper.state_size import stored

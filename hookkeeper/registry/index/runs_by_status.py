@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, column, select, text, tuple_
 
 from hookkeeper.messages.bulk_work import RecoveryScope, RunPosition
 from hookkeeper.messages.event import Reason
-from hookkeeper.partition import PART
+from hookkeeper.messages.partition import PART
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.index.tables import NOT_SUCCEEDED, deliveries
 from hookkeeper.registry.models import Webhook

@@ -11,8 +11,7 @@ from hookkeeper import ids
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.messages.rows import DeliveryKey, DeliveryRow, EventKey, EventRow
 from hookkeeper.messages.run_report import BEGINNING, RunReport
-from hookkeeper.registry import alerts
-from hookkeeper.registry.index import change_log, event_inputs, event_keys, lines, statements
+from hookkeeper.registry.index import change_log, event_inputs, event_keys, lines, pending_alerts, statements
 from hookkeeper.registry.index.counter_rows import within_bounds
 from hookkeeper.registry.index.merge import Followed, IndexChanges, Line, decide, merge, needs_attention, takes_place
 from hookkeeper.registry.index.rollup import COUNTERS, Rollups, Subject, count_event, in_periods, of_all_tenants
@@ -50,7 +49,7 @@ def write(new: Sequence[RunReport], reports: Sequence[RunReport], keyring: Keyri
     yield from _add(changes.rollups)
     yield from change_log.append(changes.followed)
     found = {report.key for report in reports if report.event.input}  # in histories: their failures are old
-    yield from alerts.note(row for row in changes.to_alert if row.event not in found)
+    yield from pending_alerts.note(row for row in changes.to_alert if row.event not in found)
     behind = yield from lines.next_of(changes.passed)
     return Written(changes, earlier, behind)
 

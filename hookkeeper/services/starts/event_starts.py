@@ -18,8 +18,8 @@ from hookkeeper.services.starts.limit import RecentTenants, StartLimit
 from hookkeeper.services.starts.queue import NewRun
 from hookkeeper.services.starts.shared_starts import SharedStarts
 from hookkeeper.services.starts.starting import MAX_STARTS, Outage, starting
-from hookkeeper.temporal.events.gateway import Gateway, check_digest
 from hookkeeper.temporal.events.run_state import unstarted_state
+from hookkeeper.temporal.gateway import Gateway, check_digest
 from hookkeeper.temporal.server.error_translation import Unavailable
 
 MAX_CONCURRENT_EVENTS = 1000

@@ -19,7 +19,7 @@ from hookkeeper.registry.index.event_inputs import OVERDUE, EventInputs
 from hookkeeper.registry.index.leases import Leases
 from hookkeeper.services.starts.backlog import Backlog
 from hookkeeper.services.starts.starting import MAX_SECONDS
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.server.error_translation import GatewayError
 from hookkeeper.times import utc_now
 

@@ -12,7 +12,7 @@ from hookkeeper.registry.index.writing import Name
 from hookkeeper.services.starts.limit import StartLimit
 from hookkeeper.services.starts.queue import NewRun, StartQueue
 from hookkeeper.services.starts.starting import MAX_STARTS, Outage, starting
-from hookkeeper.temporal.events.gateway import Gateway
+from hookkeeper.temporal.gateway import Gateway
 
 MAX_CONCURRENT_GROUPS = 3
 PACE = 1 / 15

@@ -17,8 +17,8 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from hookkeeper import ids
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.messages.event import EventInput, EventState
+from hookkeeper.messages.partition import parts_of
 from hookkeeper.messages.shared_run import SharedRunInput
-from hookkeeper.partition import parts_of
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.temporal.events.event_commands import EventCommands
 from hookkeeper.temporal.events.event_runs import EventRuns

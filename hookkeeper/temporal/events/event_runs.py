@@ -14,10 +14,10 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from hookkeeper import ids, metrics
 from hookkeeper.messages.event import FINAL, OPEN, EventInput, EventState
+from hookkeeper.messages.partition import parts_of
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.messages.run_report import RunReport, row_of
 from hookkeeper.messages.shared_run import SharedRunInput
-from hookkeeper.partition import parts_of
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.temporal.events import run_state
 from hookkeeper.temporal.events.event_start import start_run

@@ -11,7 +11,7 @@ from hookkeeper import ids, temporal_names
 from hookkeeper.command_rules import Command
 from hookkeeper.commands import Refused, reopen
 from hookkeeper.messages.event import EventInput
-from hookkeeper.partition import parts_of
+from hookkeeper.messages.partition import parts_of
 from hookkeeper.registry.event_rows import EventSnapshot
 from hookkeeper.search_attributes import memo, run_summary, search_attributes
 from hookkeeper.temporal.events.run_state import accepted_at_of, find_run, number_of

@@ -4,7 +4,7 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.service import RPCError
 
 from hookkeeper.messages.event import EventInput, EventState
-from hookkeeper.partition import parts_of
+from hookkeeper.messages.partition import parts_of
 from hookkeeper.temporal.events import run_state
 
 RUNNING = WorkflowExecutionStatus.RUNNING

@@ -19,9 +19,9 @@ from hookkeeper import ids, temporal_names
 from hookkeeper.content.search_terms import keys_of, keys_of_channels
 from hookkeeper.crypto.keyring import CipherError
 from hookkeeper.messages.event import EventInput, EventState
+from hookkeeper.messages.partition import PART, parts_of
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.messages.run_report import RunReport, row_of, with_data
-from hookkeeper.partition import PART, parts_of
 from hookkeeper.registry.store import Store
 from hookkeeper.search_attributes import EVENTS_KEY
 from hookkeeper.temporal.events.own_runs import read_own

@@ -1,7 +1,7 @@
 """The schedules: rows of the registry, which Temporal executes. It is asked for times and results only.
 
 A change is written to the row, and then to Temporal. If Temporal is away, or has lost a schedule, the repair makes up
-for it (`hookkeeper.temporal.events.run_repair`). Raises the errors of `hookkeeper.registry.schedules` and
+for it (`hookkeeper.temporal.run_repair`). Raises the errors of `hookkeeper.registry.schedules` and
 `hookkeeper.temporal.server.error_translation`, and `BadTimes`.
 """
 

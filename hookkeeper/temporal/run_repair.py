@@ -25,8 +25,8 @@ from hookkeeper.messages.rows import EventKey, EventRow
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index.leases import Term
 from hookkeeper.registry.store import Store
-from hookkeeper.temporal.events.gateway import Gateway
 from hookkeeper.temporal.events.shared_runs import find_shared_run
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.schedules.client import Schedules
 from hookkeeper.temporal.server.error_translation import GatewayError
 from hookkeeper.temporal.server.visibility import in_queue
