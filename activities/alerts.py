@@ -35,6 +35,7 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.services.rate_limits import RateLimits
+from hookkeeper.tenant_limits import OPERATOR_ALERTS
 from hookkeeper.times import rfc3339
 
 NOTIFICATION_TIMEOUT = 15.0
@@ -46,8 +47,6 @@ MAX_FAILED_TRIES = 10
 failed because of a limit or an internal error do not count."""
 OWNER, OPERATOR = "owner", "operator"
 """Roles of recipients, with which their names begin."""
-MAX_OPERATOR_ALERTS = "60/hour"
-"""Alerts to the operator because of one tenant, per worker."""
 log = structlog.get_logger("hookkeeper.alert")
 
 Recipient = Email | Notification
@@ -153,7 +152,7 @@ class AlertActivities:
         """Return the names of the operator's recipients if they had enough alerts because of this tenant."""
         if operators := tuple(_named(OPERATOR, self._operators)):
             try:
-                await self._rates.count(alert.tenant, MAX_OPERATOR_ALERTS, "too many alerts to the operator")
+                await self._rates.count(alert.tenant, OPERATOR_ALERTS.rate, "too many alerts to the operator")
             except RateLimited:
                 log.warning(
                     "the operator is not alerted", webhook=alert.webhook_id, tenant=alert.tenant, kind=alert.kind

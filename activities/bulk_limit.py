@@ -3,10 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from hookkeeper.limits import AdaptiveLimit, TenantLimit
+from hookkeeper.limits import AdaptiveLimit
+from hookkeeper.tenant_limits import BULK_RUNS
 
-MAX_RUNS = 20
-"""Runs of all tenants, half of them of one: more than the workers of a small installation do at the same time."""
 MIN_PER_TENANT = 2
 
 
@@ -14,8 +13,8 @@ class BulkLimit:
     """Slots for runs, of releases or of recoveries. One of each for the process."""
 
     def __init__(self) -> None:
-        self._slots = TenantLimit(MAX_RUNS, per_tenant=MAX_RUNS // 2)
-        self._adaptive = AdaptiveLimit(MIN_PER_TENANT, MAX_RUNS // 2)
+        self._slots = BULK_RUNS.limit()
+        self._adaptive = AdaptiveLimit(MIN_PER_TENANT, BULK_RUNS.most)
 
     @asynccontextmanager
     async def slot(self, tenant: str) -> AsyncIterator[None]:

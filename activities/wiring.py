@@ -31,7 +31,7 @@ from hookkeeper.egress.notifier import Notifier
 from hookkeeper.egress.resolver import Lookups
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.store import Store
-from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT, Sandbox
+from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.incidents import IncidentCalls
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.operator_settings import mail_provider, operator_alerts
@@ -42,6 +42,7 @@ from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
 from hookkeeper.temporal.bulk.releases import HeldDeliveries
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.schedules.client import Schedules
+from hookkeeper.tenant_limits import SANDBOX_CALLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
             require_https=settings.require_https,
         ) as guarded,
         http.make_client(EVERYWHERE, proxy=proxy, lookups=lookups) as own,
-        Sandbox(per_tenant=MAX_CALLS_PER_TENANT) as sandbox,
+        Sandbox(per_tenant=SANDBOX_CALLS.per_tenant) as sandbox,
     ):
         yield Clients(guarded, own, sandbox)
 

@@ -13,20 +13,14 @@ from fastapi import Request
 
 from api.problems import Forbidden, Unauthorized
 from hookkeeper.crypto.tokens import is_token
-from hookkeeper.limits import TenantLimit
 from hookkeeper.registry.api_keys import PREFIX, USE_INTERVAL, ApiKey, ApiKeys, digest_of
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.portal import ID_PREFIX, TOKEN_PREFIX, PortalSession, PortalSessions
 from hookkeeper.services.caller import SCOPES, Caller, caller_of
 from hookkeeper.services.rate_limits import RateLimits
+from hookkeeper.tenant_limits import KEY_FAILURES, KEY_LOOKUPS
 from hookkeeper.times import utc_now
 
-FAILURES = "20/minute"
-"""Requests with a key that is no longer valid, by key, and with unknown keys, by address. Beyond it, these get 429 in
-place of 401. A valid key passes in any case."""
-LOOKUPS_AFTER_FAILURES = 4
-"""Keys and links that this process has not found before and looks up at the same time for addresses beyond that limit,
-at most half of them for one address. Others wait, since they can be valid."""
 TOO_MANY_FAILURES = "Too many requests from this address had no valid key."
 UNKNOWN_FOR = 60.0
 """Seconds for which a key that was not found is refused without another lookup."""
@@ -65,7 +59,7 @@ class Authenticator:
         """The same for links to the portal, by digest."""
         self._unknown: TTLCache[str, None] = TTLCache(MAX_CACHED, ttl=UNKNOWN_FOR)
         """Digests of keys and links that the registry did not have."""
-        self._lookups = TenantLimit(LOOKUPS_AFTER_FAILURES)
+        self._lookups = KEY_LOOKUPS.limit()
         """By address."""
         self._noted: TTLCache[str, None] = TTLCache(MAX_CACHED, ttl=NOTED_EVERY)
         self._noting: set[asyncio.Task[None]] = set()
@@ -154,7 +148,7 @@ class Authenticator:
 
     async def count_failure(self, request: Request, known: ApiKey | PortalSession | None = None) -> None:
         """Count a request with a key or link that is not valid: if it once was, by itself. Raises RateLimited."""
-        await self._limits.count(known.id if known else address_of(request), FAILURES, TOO_MANY_FAILURES)
+        await self._limits.count(known.id if known else address_of(request), KEY_FAILURES.rate, TOO_MANY_FAILURES)
 
     async def identify(self, key: str, request: Request, patience: float = 0.0) -> Caller:
         """Return whose key it is. Raises Unauthorized and RateLimited."""
@@ -188,7 +182,7 @@ class Authenticator:
     ) -> Found | None:
         if digest in self._unknown:
             return None
-        if digest in cache or await self._limits.has_room(address_of(request), FAILURES):
+        if digest in cache or await self._limits.has_room(address_of(request), KEY_FAILURES.rate):
             known = await _trusted(cache, digest, lambda: find(digest))
         else:
             async with self._lookups.slot(address_of(request)):

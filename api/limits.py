@@ -21,6 +21,7 @@ from hookkeeper.services.errors import RateLimited
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.temporal.server.readiness import Readiness
+from hookkeeper.tenant_limits import FORMS, POSTS, SLOW_REFUSALS
 from hookkeeper.times import utc_now
 
 CACHE_TIME = 2.0
@@ -30,15 +31,8 @@ RETRY_AFTER = 5
 """Seconds."""
 WAITING_PER_SLOT = 10
 """Requests that may wait for each slot."""
-MAX_POSTS = 400
-"""Posts of single events in progress, half of them with one key. These fill the starts of shared runs, and a next one.
-With as many as come, an overloaded process does a part of each in time, and all of none."""
-FORMS = "60/minute"
-"""Forms of an address that come without a session and begin none. Further ones get 429."""
 REFUSAL_TIME = 2.0
 """Seconds until one is refused: a client that waits for the answer sends fewer."""
-MAX_REFUSALS = 100
-"""Such refusals that wait, half of them to one address. Others are given at once: waiting ones hold connections."""
 POST_TIMEOUT = 2.4
 """Seconds for which a further post waits. To refuse it at once would cost more: impatient clients repeat it at once."""
 
@@ -88,12 +82,14 @@ class FormRefusals:
 
     def __init__(self) -> None:
         self._limits = RateLimits()
-        self._held = TenantLimit(MAX_REFUSALS)
+        self._held = SLOW_REFUSALS.limit()
 
     async def count(self, request: Request) -> Response | None:
         """Count a form; beyond the rate of its address, return the refusal."""
         try:
-            await self._limits.count(address_of(request), FORMS, "Too many forms from this address had no session.")
+            await self._limits.count(
+                address_of(request), FORMS.rate, "Too many forms from this address had no session."
+            )
         except RateLimited as error:
             return await self.refuse(request, error)
         return None
@@ -116,7 +112,7 @@ class EventDoor:
         """`takes_event` tells whether events are posted to a path."""
         self._app = app
         self._takes_event = takes_event
-        self._places = TenantLimit(MAX_POSTS)
+        self._places = POSTS.limit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST" or not self._takes_event(scope["path"]):

@@ -9,13 +9,12 @@ from fastapi import Request
 from api.authenticator import Authenticator
 from api.cursors import StreamCursors, cursor_key
 from api.limits import BacklogLimit, FormRefusals, HeldCounts, RequestConcurrency
-from api.server.connections import MAX_CONNECTIONS
 from api.streams.feed import ChangeFeed
+from hookkeeper import tenant_limits
 from hookkeeper.findings import Finding, LatestReport
-from hookkeeper.limits import TenantLimit
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.store import Store
-from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT, Sandbox
+from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.event_search import EventSearches
 from hookkeeper.services.ingest import EventIngest
@@ -29,17 +28,6 @@ from hookkeeper.temporal.schedules.client import Schedules
 
 if TYPE_CHECKING:
     from hookkeeper.services.doctor import Doctor
-
-MAX_CONCURRENT_PARSES = 4
-"""Large bodies and forms of webhooks that are parsed in threads at the same time, half of them of one tenant."""
-MAX_CONCURRENT_RENDERS = 4
-"""Pages that are rendered in threads at the same time, half of them of one tenant."""
-MAX_CONCURRENT_EXPORTS = 4
-"""Lists that are sent as files at the same time, half of them of one tenant."""
-MAX_CONCURRENT_STATISTICS = 2
-"""Answers with statistics that are made at the same time, half of them of one tenant."""
-MAX_STREAMS, MAX_STREAMS_PER_TENANT = MAX_CONNECTIONS // 4, 10
-"""Streams of events that are open, in all and of one tenant."""
 
 
 class ApiState:
@@ -56,13 +44,13 @@ class ApiState:
         self.store = store
         self.gateway = gateway
         self.links = LinkBuilder(settings.public_url, settings.temporal_ui_url, gateway.namespace)
-        self.sandbox = Sandbox(per_tenant=MAX_CALLS_PER_TENANT)
+        self.sandbox = Sandbox(per_tenant=tenant_limits.SANDBOX_CALLS.per_tenant)
         self.authenticator = Authenticator(settings.admin_keys, store.api_keys, store.portal, settings.rate_limit)
         self.concurrency = RequestConcurrency(settings.max_concurrent_requests_per_tenant)
-        self.parsing = TenantLimit(MAX_CONCURRENT_PARSES)
-        self.rendering = TenantLimit(MAX_CONCURRENT_RENDERS)
-        self.exports = TenantLimit(MAX_CONCURRENT_EXPORTS)
-        self.counting = TenantLimit(MAX_CONCURRENT_STATISTICS)
+        self.parsing = tenant_limits.PARSES.limit()
+        self.rendering = tenant_limits.RENDERS.limit()
+        self.exports = tenant_limits.EXPORTS.limit()
+        self.counting = tenant_limits.STATISTICS.limit()
         self.cursor_key = cursor_key(admin_key)
         self.backlog_limit = BacklogLimit(gateway.readiness, settings.max_backlog)
         self.held_counts = HeldCounts()
@@ -78,7 +66,7 @@ class ApiState:
             self.authenticator,
             self.links.for_tenants(),  # one message goes to all streams
             StreamCursors(self.cursor_key),
-            TenantLimit(MAX_STREAMS, per_tenant=MAX_STREAMS_PER_TENANT),
+            tenant_limits.STREAMS.limit(),
         )
         self.searches = EventSearches(store)
         self.ingest = EventIngest(gateway, store, self.sandbox, settings)

@@ -17,9 +17,9 @@ from dashboard.charts import count_range, tenants_of_the_day
 from dashboard.rendering import paging, render, translations_of
 from dashboard.routes import PageRoute
 from hookkeeper.registry.portal import MAX_OPEN_SESSIONS
-from hookkeeper.sandbox.pool import MAX_CALLS_PER_TENANT
 from hookkeeper.services.caller import Caller
 from hookkeeper.settings import MIB, Settings
+from hookkeeper.tenant_limits import SANDBOX_CALLS
 from hookkeeper.wording import N_, write_durations
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -102,7 +102,7 @@ def _may(settings: Settings, is_operator: bool) -> list[Row]:
         ("API requests of one key", settings.rate_limit or "none", "of each API process; keys can have their own"),
         ("Deliveries and other steps at once", f"{settings.max_concurrent_per_tenant}", "of each worker and queue"),
         ("Memory for outgoing requests", f"{settings.max_bytes_in_flight // 2 / MIB:g} MiB", "of each worker"),
-        ("Templates and filters at once", f"{MAX_CALLS_PER_TENANT}", "of each process"),
+        ("Templates and filters at once", f"{SANDBOX_CALLS.per_tenant}", "of each process"),
     ]
     rows = [
         *(per_process if is_operator else ()),

@@ -27,6 +27,7 @@ from dashboard.rendering import FORM_OF_OTHERS, PROOF, back_to, error_page, is_o
 from hookkeeper.registry.portal import ID_PREFIX
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
+from hookkeeper.tenant_limits import KEPT_FORMS
 from hookkeeper.times import utc_now
 
 MAX_FORM_BYTES = 64 * 1024
@@ -35,8 +36,6 @@ SHOWN: tuple[type[Exception], ...] = (*EXPECTED, HTTPException, RequestValidatio
 
 PASSING = (401, 429, 503)
 """Statuses of problems after which the same form can be sent again."""
-KEPT_FORMS = "10/minute"
-"""Forms that are shown again, of a key or of all portal sessions of a tenant. More are not read."""
 
 
 class EarlierSession(Exception):
@@ -153,7 +152,7 @@ async def _may_be_kept(request: Request) -> bool:
         return False
     portal = portal_of(request)
     who = f"portal of {portal.tenant}" if portal else issued[0]
-    await state.kept_forms.count(who, KEPT_FORMS, f"Only {KEPT_FORMS.replace('/', ' forms a ')} are kept.")
+    await state.kept_forms.count(who, KEPT_FORMS.rate, f"Only {KEPT_FORMS.rate.replace('/', ' forms a ')} are kept.")
     return True
 
 

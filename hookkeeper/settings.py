@@ -268,7 +268,7 @@ class Settings(BaseSettings):
         None,
         pattern=r"^[A-Za-z0-9_.+-]{1,100}$",
         description="Version of the workers in Temporal, such as a release: tasks go to the current version only"
-        " ([worker versions](changing-workflows.md#worker-versions)). If not set, workers have no version",
+        " ([worker versions](internals/changing-workflows.md#worker-versions)). If not set, workers have no version",
     )
     metrics_address: str | None = Field(
         None,

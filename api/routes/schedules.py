@@ -35,14 +35,12 @@ from hookkeeper.services.schedule_fields import (
     TriggerRequest,
 )
 from hookkeeper.services.schedules import new_schedule_id, trigger_time
+from hookkeeper.tenant_limits import FIRINGS
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=GuardedRoute, responses=KEYED)
 MAX_TIMES = 1000
 """Times in the period of one backfill, exclusive: Temporal lists no more, and buffers no more."""
-MAX_FIRINGS = "1000/100 second"
-"""Events of a tenant that triggers and backfills post. Temporal starts them without a limit of ours, ten a second for
-each schedule."""
 TOO_MANY_FIRINGS = "Triggers and backfills may post 1,000 events of a tenant in 100 seconds."
 A_LITTLE_AHEAD = timedelta(minutes=1)
 """How far the end of a backfill may lie ahead: clocks of clients are a little off."""
@@ -151,7 +149,7 @@ async def trigger_schedule(
     After a 503, the event may or may not have been posted. Repeat the request with the `event_id` of the problem as its
     `id`: there is one event with this id, however often it is triggered.
     """
-    await firings.count(tenant, MAX_FIRINGS, TOO_MANY_FIRINGS)
+    await firings.count(tenant, FIRINGS.rate, TOO_MANY_FIRINGS)
     trigger = trigger or TriggerRequest()
     time = trigger_time(schedule_id, trigger.id)
     event_id = ids.scheduled_event_id(schedule_id, time)
@@ -184,7 +182,7 @@ async def backfill_schedule(
     times = await schedules.times(tenant, schedule_id, backfill.since, backfill.until)
     if len(times) >= MAX_TIMES:
         raise Invalid.field("since", f"is too long ago: the period has {MAX_TIMES} times or more")
-    await firings.count(tenant, MAX_FIRINGS, TOO_MANY_FIRINGS, cost=len(times))
+    await firings.count(tenant, FIRINGS.rate, TOO_MANY_FIRINGS, cost=len(times))
     await schedules.backfill(tenant, schedule_id, backfill.since, backfill.until, backfill.overlap)
     await audit.keep(caller.did("schedule.backfill", schedule_id, tenant, ["since", "until"]))
     return ScheduleCommandAccepted(

@@ -27,6 +27,7 @@ from hookkeeper.registry.index.change_log import Change, Position
 from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.services.caller import Caller
+from hookkeeper.tenant_limits import RESUMES
 
 INTERVAL = 1.0
 """Seconds between two reads."""
@@ -42,8 +43,6 @@ CHECK_INTERVAL = 5.0
 """Seconds between two checks of the keys of open streams."""
 MAX_DURATION = 900.0
 """Seconds after which a stream ends, for the reader to authenticate again."""
-MAX_CONCURRENT_RESUMES = 2
-"""Streams that read what they have missed at the same time, one of a tenant."""
 RECONNECT_AFTER = 3000
 """Milliseconds."""
 RETRY_AFTER = 10
@@ -73,7 +72,7 @@ class ChangeFeed:
         self._cursors = cursors
         self.limit = limit
         """Limits open streams."""
-        self._resuming = TenantLimit(MAX_CONCURRENT_RESUMES, per_tenant=1)
+        self._resuming = RESUMES.limit()
         self._streams: set[Subscription] = set()
         self._task: asyncio.Task[None] | None = None
         self._has_new = asyncio.Event()

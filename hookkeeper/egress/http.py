@@ -29,11 +29,10 @@ from hookkeeper.egress.transport import ALL_HEADERS, Transport, default_tls
 from hookkeeper.limits import TenantLimit
 from hookkeeper.messages import outcomes
 from hookkeeper.messages.outcomes import Verdict
+from hookkeeper.tenant_limits import HANDSHAKES
 
 READ_LIMIT = 64 * 1024
 """Maximum bytes of a response body that are read."""
-MAX_CONCURRENT_HANDSHAKES = 4
-"""Concurrent TLS handshakes of one tenant with receivers that have custom TLS settings."""
 KEPT_HEADERS = frozenset({b"retry-after", b"x-ratelimit-reset", b"x-message-id"})
 
 
@@ -171,7 +170,7 @@ def make_client(
     tls: ssl.SSLContext | None = None,
     proxy: str | None = None,
     lookups: Lookups | None = None,
-    max_handshakes: int = MAX_CONCURRENT_HANDSHAKES,
+    max_handshakes: int = HANDSHAKES.per_tenant,
     require_https: bool = False,
 ) -> EgressClient:
     """Make a shared client for `send`, which the caller closes.

@@ -15,6 +15,7 @@ from pycares import errno
 from hookkeeper.addresses import EVERYWHERE, ForbiddenAddress, Networks, ends_in_number, is_allowed
 from hookkeeper.egress.request_state import RequestState, current_request
 from hookkeeper.limits import TenantLimit
+from hookkeeper.tenant_limits import NAME_LOOKUPS
 
 QUERY_TIMEOUT = 1.0
 """Seconds until a query is repeated; doubled for each further one."""
@@ -35,7 +36,7 @@ class Lookups:
     """Name servers as `address` or `address:port`; by default those of /etc/resolv.conf."""
     timeout: float = 5.0
     """Seconds after which a lookup fails."""
-    max_per_tenant: int = 50
+    max_per_tenant: int = NAME_LOOKUPS.per_tenant
     """Concurrent lookups of one tenant."""
 
 

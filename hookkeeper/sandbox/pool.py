@@ -28,8 +28,6 @@ MAX_PART = 256 * 1024
 """Characters of JSON in a request, except that a single call may be larger."""
 
 
-MAX_CALLS_PER_TENANT = 2
-"""Children that one tenant may use at once in an API or a worker process."""
 MAX_FAILURES = 3
 SUSPENSION_SECONDS = 60.0
 MAX_ENTRIES = 10_000

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from hookkeeper.content.search_terms import BadQuery, Key, Term, matches, parse
-from hookkeeper.limits import TenantLimit
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.index.listing import cursor_after, time_of
 from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import Invalid
+from hookkeeper.tenant_limits import SEARCHES
 from hookkeeper.times import utc_now
 
 MAX_READ = 2000
@@ -30,8 +30,6 @@ MAX_SECONDS = 2.0
 """After which a search reads no more."""
 READ_AT_ONCE = 20
 MAX_LISTED = 100
-MAX_CONCURRENT_SEARCHES = 4
-"""Searches of a process that read data at the same time, half of them of one tenant. Others wait."""
 DEFAULT_PERIOD = timedelta(hours=24)
 
 
@@ -52,7 +50,7 @@ class EventSearches:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._limit = TenantLimit(MAX_CONCURRENT_SEARCHES)
+        self._limit = SEARCHES.limit()
 
     def slot(self, tenant: str) -> AbstractAsyncContextManager[None]:
         """Hold a slot for reading the data of several events until the block ends. Others wait."""

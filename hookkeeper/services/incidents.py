@@ -14,9 +14,8 @@ from hookkeeper.services.errors import RateLimited
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.temporal.bulk.incidents import Incidents
 from hookkeeper.temporal.server.error_translation import Unavailable
+from hookkeeper.tenant_limits import INCIDENT_LOOKS, INCIDENT_STARTS
 
-MAX_WATCHES, MAX_LOOKS = "1/minute", "20/minute"
-"""Calls for one webhook, per process. What is left out is made up for by the next attempt, or the next look."""
 log = structlog.get_logger("hookkeeper.alert")
 Call = timedelta | None
 """Start the incident, which looks after this time; or, None, let it look now."""
@@ -49,7 +48,11 @@ class IncidentCalls:
                 await self._make(tenant, webhook_id, call)
 
     async def _make(self, tenant: str, webhook_id: str, call: Call) -> None:
-        who, rate = (f"look {webhook_id}", MAX_LOOKS) if call is None else (f"watch {webhook_id}", MAX_WATCHES)
+        who, rate = (
+            (f"look {webhook_id}", INCIDENT_LOOKS.rate)
+            if call is None
+            else (f"watch {webhook_id}", INCIDENT_STARTS.rate)
+        )
         if not await self._rates.has_room(who, rate):
             return
         try:

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from activities.bulk_limit import MAX_RUNS, MIN_PER_TENANT, BulkLimit
+from activities.bulk_limit import MIN_PER_TENANT, BulkLimit
+from hookkeeper.tenant_limits import BULK_RUNS
 
 
 def slots_of(limit: BulkLimit, tenant: str) -> int:
@@ -17,7 +18,7 @@ def slots_of(limit: BulkLimit, tenant: str) -> int:
 
 @pytest.mark.parametrize(
     ("seconds", "slots"),
-    [((), MAX_RUNS // 2), ((0.05,) * 50, MAX_RUNS // 2), ((0.05, *(0.5,) * 50), MIN_PER_TENANT)],
+    [((), BULK_RUNS.most), ((0.05,) * 50, BULK_RUNS.most), ((0.05, *(0.5,) * 50), MIN_PER_TENANT)],
     ids=["new", "fast", "slow"],
 )
 def test_a_tenant_has_as_many_as_temporal_manages(seconds: tuple[float, ...], slots: int) -> None:
@@ -25,7 +26,7 @@ def test_a_tenant_has_as_many_as_temporal_manages(seconds: tuple[float, ...], sl
     for duration in seconds:
         limit.record(duration)
     assert slots_of(limit, "busy") == slots
-    assert slots_of(limit, "other") >= min(slots, MAX_RUNS // 4)
+    assert slots_of(limit, "other") >= min(slots, BULK_RUNS.most // 2)
 
 
 async def test_who_waits_comes_first() -> None:
@@ -37,4 +38,4 @@ async def test_who_waits_comes_first() -> None:
     assert not limit.acquire_now("acme")
     await waiting
     limit.release("acme", held)
-    assert slots_of(limit, "acme") == MAX_RUNS // 2
+    assert slots_of(limit, "acme") == BULK_RUNS.most

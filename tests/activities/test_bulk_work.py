@@ -10,7 +10,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities import bulk_limit, recovery, release
+from activities import recovery, release
 from activities.recovery import RecoveryActivities
 from activities.release import ReleaseActivities
 from activities.tenant_concurrency import TenantConcurrency
@@ -34,6 +34,7 @@ from hookkeeper.messages.event import EventInput
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
 from hookkeeper.temporal.bulk.releases import HeldDeliveries
+from hookkeeper.tenant_limits import BULK_RUNS
 
 RUNS = tuple(f"event-acme-{n}" for n in range(25))
 STUCK = RUNS[3]
@@ -147,7 +148,7 @@ async def test_releases_of_a_tenant_have_few_runs_in_flight_together(store: Stor
 
     done = await asyncio.gather(release_all(1), release_all(2))
     assert [progress.released for progress in done] == [15, 15]
-    assert held.most <= bulk_limit.MAX_RUNS // 2
+    assert held.most <= BULK_RUNS.most
 
 
 class UnreadableCandidates(RecoveryCandidates):
@@ -240,7 +241,7 @@ async def test_recoveries_of_a_tenant_have_few_runs_undecided_together(store: St
         return (await with_heartbeats().run(activities.redeliver_candidates, batch)).redelivered
 
     assert sum(await asyncio.gather(redeliver(1), redeliver(2))) == 50
-    assert 0 < slow.most <= bulk_limit.MAX_RUNS // 2
+    assert 0 < slow.most <= BULK_RUNS.most
 
 
 async def test_a_run_that_is_not_decided_blocks_those_behind_it_for_a_moment(

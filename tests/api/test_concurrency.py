@@ -24,6 +24,7 @@ from api.requests import PARSED_ON_LOOP
 from api.strict_json import parse
 from hookkeeper.content import emails as email_content
 from hookkeeper.registry.models import Webhook
+from hookkeeper.tenant_limits import POSTS
 from instance_parts import new_app
 from instances import KEY, Instance, running_instance
 from timeouts import WAIT_TIMEOUT, pauses
@@ -98,7 +99,7 @@ async def test_posts_beyond_what_a_process_accepts_are_refused_unread(
     Proves: further posts are refused though their bodies do not come either; other requests, other keys and batches are
     answered meanwhile; once there is room, a post waits for it and is accepted.
     """
-    monkeypatch.setattr(limits, "MAX_POSTS", 4)
+    monkeypatch.setattr(limits, "POSTS", POSTS._replace(total=4))
     monkeypatch.setattr(limits, "POST_TIMEOUT", 0.01)
     instance = idle_instance
     app = new_app(instance.settings, instance.store, instance.gateway)

@@ -12,7 +12,7 @@ from callers import calling, make_key
 from problems import problem
 from temporalio.client import Client
 
-from api.routes.schedules import MAX_FIRINGS
+from hookkeeper.tenant_limits import FIRINGS
 from instances import Instance, running_instance
 from receivers import Receiver
 from schedules import forgotten_at_last, next_second
@@ -131,7 +131,7 @@ async def test_backfills_and_triggers_of_a_tenant_post_few_events_together(insta
     for id_ in ("a", "b"):
         schedule = {"id": id_, "event": EVENT, "every": 60, "start_at": "2026-01-01T00:00:00Z", "paused": True}
         assert (await post(instance.http, **of_tenant, **schedule)).status_code == 201
-    await instance.app.state.api.firings.count(instance.tenant, MAX_FIRINGS, "", cost=995)
+    await instance.app.state.api.firings.count(instance.tenant, FIRINGS.rate, "", cost=995)
     hour = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-01T01:00:00Z"}
     refused = await instance.http.post("/v1/schedules/b/backfill", params=of_tenant, json=hour)
     assert "1,000 events" in problem(refused, 429)["detail"]

@@ -15,7 +15,7 @@ import pytest
 from callers import make_key
 from sockets import ApiServer, connected, serving
 
-from api.state import MAX_STREAMS_PER_TENANT, ApiState
+from api.state import ApiState
 from api.streams import feed, subscription
 from api.streams.feed import CHANGES_PER_STEP, DELIVERIES_PER_STEP, divided, merged, steps
 from hookkeeper.messages.event import Attempt, Delivery
@@ -25,6 +25,7 @@ from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.index import change_log
 from hookkeeper.registry.index.change_log import Change, Position
 from hookkeeper.statuses import DeliveryStatus
+from hookkeeper.tenant_limits import STREAMS
 from hookkeeper.times import utc_now
 from instances import KEY, Instance
 from reports import reported
@@ -261,7 +262,7 @@ async def test_an_id_that_no_stream_has_sent_is_refused(api: Api) -> None:
 async def test_a_tenant_has_few_streams_and_another_has_its_own(api: Api) -> None:
     headers = {"authorization": f"Bearer {api.keys[api.mine]['key']}"}
     async with AsyncExitStack() as streams:
-        for _ in range(MAX_STREAMS_PER_TENANT):
+        for _ in range(STREAMS.per_tenant):
             await streams.enter_async_context(api.stream(api.mine))
         refused = await api.instance.http.get(PATH, headers=headers)
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "10")

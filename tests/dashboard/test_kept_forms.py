@@ -12,7 +12,7 @@ from sockets import ApiServer, connected, serving
 from api import limits
 from api.server.connections import ClientTimeouts
 from api.sessions import FRAMED, SESSION, SESSION_DURATION, SessionCookie
-from dashboard.routes import KEPT_FORMS
+from hookkeeper.tenant_limits import FORMS, KEPT_FORMS
 from hookkeeper.times import utc_now
 from instance_parts import new_app
 from instances import KEY, Instance
@@ -99,7 +99,7 @@ async def test_a_form_after_its_session_has_a_limit(idle_instance: Instance) -> 
     ids=["an ended session", "a key beyond its rate", "a form of an earlier session"],
 )
 async def test_few_forms_are_kept_in_a_minute(idle_instance: Instance, rate: str | None, kept: int) -> None:
-    most = int(KEPT_FORMS.partition("/")[0])
+    most = int(KEPT_FORMS.rate.partition("/")[0])
     key = await make_key(idle_instance, idle_instance.tenant, rate_limit=rate)
     await within_a_minute()
     async with browsing(idle_instance.app, key["key"]) as browser:
@@ -144,7 +144,7 @@ async def test_forms_without_a_session_have_a_rate_for_each_address(
     idle_instance: Instance, monkeypatch: pytest.MonkeyPatch, path: str, status: int, size: int
 ) -> None:
     """Beyond it they are refused after a while and without a page. Logins pass, and so do forms of other addresses."""
-    monkeypatch.setattr(limits, "FORMS", "3/minute")
+    monkeypatch.setattr(limits, "FORMS", FORMS._replace(rate="3/minute"))
     monkeypatch.setattr(limits, "REFUSAL_TIME", 0.01)
     app = new_app(idle_instance.settings, idle_instance.store, idle_instance.gateway)
     form = b"&".join(b"field%d=" % n + b"x" * (size // 98) for n in range(98)) if size > 9 else b"a=1"

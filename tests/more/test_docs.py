@@ -15,6 +15,7 @@ from cli.main import app
 from hookkeeper.messages.event import Reason
 from hookkeeper.settings import Settings
 from hookkeeper.statuses import DeliveryStatus, EventStatus
+from hookkeeper.tenant_limits import TABLE, Rate, Slots
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Settings(admin_key=SecretStr("a-key-for-tests-only"))
@@ -127,3 +128,14 @@ def test_every_status_and_reason_is_explained() -> None:
         name for cell in re.findall(r"^\| (.*?) \|", pages, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
     }
     assert {*get_args(EventStatus), *get_args(DeliveryStatus), *get_args(Reason)} <= explained
+
+
+@pytest.mark.parametrize("known", TABLE, ids=lambda known: known.what)
+def test_each_limit_of_the_table_is_documented(known: Slots | Rate) -> None:
+    """A row of docs/limits.md begins with the name of the limit, and has its numbers."""
+    lines = [line.split("|") for line in (ROOT / "docs/limits.md").read_text().splitlines()]
+    found = [line[2] for line in lines if len(line) > 2 and line[1].strip().startswith(known.what)]
+    assert found, "the page has no such row"
+    named = {int(number.replace(",", "")) for cell in found for number in re.findall(r"\d[\d,]*", cell)}
+    bounds = {known.most} if isinstance(known, Slots) else {int(known.rate.partition("/")[0])}
+    assert bounds <= named

@@ -21,8 +21,8 @@ from hookkeeper.services.starts.event_starts import EventStarts
 from hookkeeper.services.starts.look_after import LookAfter
 from hookkeeper.services.starts.queue import MAX_EVENT_BYTES
 from hookkeeper.services.starts.shared_starts import MAX_CONCURRENT_GROUPS
-from hookkeeper.services.starts.starting import MAX_STARTS
 from hookkeeper.temporal.server.error_translation import Unavailable
+from hookkeeper.tenant_limits import STARTS
 from hookkeeper.times import rfc3339, utc_now
 from instances import Instance, another_process, running_instance
 from receivers import Answer, Receiver, receiver
@@ -63,18 +63,18 @@ async def test_a_flood_of_one_tenant_delays_no_start_of_another(
         return await start(event)
 
     monkeypatch.setattr(idle_instance.gateway.runs, "start", hangs_for_one)
-    flood = [await post(idle_instance, f"e{n}", data=LARGE) for n in range(MAX_STARTS)]
+    flood = [await post(idle_instance, f"e{n}", data=LARGE) for n in range(STARTS.total)]
     assert {answer.status_code for answer in flood} == {202}
     other = await post(idle_instance, "other", tenant=f"{idle_instance.tenant}-other", data=LARGE)
     assert other.json()["duplicate"] is False
     async with asyncio.timeout(WAIT_TIMEOUT):
         while not started:
             await asyncio.sleep(0.01)
-    assert (started, len(hanging)) == (["other"], MAX_STARTS // 2)
+    assert (started, len(hanging)) == (["other"], STARTS.total // 2)
     go_on.set()
     await idle_instance.settled()
     await look_after(idle_instance).look(NOW)
-    for n in range(MAX_STARTS):
+    for n in range(STARTS.total):
         assert (await idle_instance.run(f"e{n}").describe()).run_id
 
 
@@ -96,10 +96,10 @@ async def test_a_tenant_posts_no_faster_than_its_runs_are_started(
         return answer.status_code
 
     monkeypatch.setattr(idle_instance.gateway.runs, "start", slow)
-    answers = await asyncio.gather(*(post_one(f"e{n}") for n in range(MAX_STARTS)))
+    answers = await asyncio.gather(*(post_one(f"e{n}") for n in range(STARTS.total)))
     await idle_instance.settled()
-    assert (set(answers), len(started)) == ({202}, MAX_STARTS)
-    assert 0 < max(waiting) <= MAX_STARTS // 2
+    assert (set(answers), len(started)) == ({202}, STARTS.total)
+    assert 0 < max(waiting) <= STARTS.total // 2
 
 
 async def test_while_a_run_is_being_started_as_many_events_as_can_share_the_next_one_wait_for_it(

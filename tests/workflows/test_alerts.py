@@ -18,6 +18,7 @@ from hookkeeper import error_types, ids
 from hookkeeper.services.incidents import Call, IncidentCalls
 from hookkeeper.temporal.bulk.incidents import Incidents
 from hookkeeper.temporal.server.error_translation import Unavailable
+from hookkeeper.tenant_limits import OPERATOR_ALERTS
 from hookkeeper.times import utc_now
 from instances import Instance, running_instance
 from mail_servers import KEY, sendgrid_server
@@ -250,7 +251,7 @@ async def test_a_tenant_cannot_flood_the_operator_with_alerts(
     temporal: Client, tmp_path: Path, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timeline: a receiver answers 410, which always causes an alert; its webhook is enabled and told so again."""
-    monkeypatch.setattr("activities.alerts.MAX_OPERATOR_ALERTS", "2/hour")
+    monkeypatch.setattr("activities.alerts.OPERATOR_ALERTS", OPERATOR_ALERTS._replace(rate="2/hour"))
     inbox.otherwise = Answer(410)
     async with sendgrid_server() as sendgrid:
         settings = {

@@ -11,20 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 from hookkeeper.asyncio_tasks import stop
-from hookkeeper.limits import TenantLimit
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.registry.event_rows import EventRows, EventSnapshot
 from hookkeeper.services.starts.limit import RecentTenants, StartLimit
 from hookkeeper.services.starts.queue import NewRun
 from hookkeeper.services.starts.shared_starts import SharedStarts
-from hookkeeper.services.starts.starting import MAX_STARTS, Outage, starting
+from hookkeeper.services.starts.starting import Outage, starting
 from hookkeeper.temporal.events.run_state import unstarted_state
 from hookkeeper.temporal.gateway import Gateway, check_digest
 from hookkeeper.temporal.server.error_translation import Unavailable
-
-MAX_CONCURRENT_EVENTS = 1000
-"""Events of tenants in trouble that wait or are being started, half of them of one tenant. Excess events wait.
-Those of other tenants have no limit: the more of them wait, the fewer runs they take."""
+from hookkeeper.tenant_limits import STARTS, STARTS_IN_TROUBLE
 
 
 class EventStarts:
@@ -38,14 +34,14 @@ class EventStarts:
         self._shares = max_events_per_run > 1
         active = RecentTenants()
         self._outage = Outage()
-        self._in_trouble = StartLimit(MAX_CONCURRENT_EVENTS, active, only_in_trouble=True)
+        self._in_trouble = StartLimit(STARTS_IN_TROUBLE.total, active, only_in_trouble=True)
         self._shared, self._slow = (
             SharedStarts(gateway, rows, max_events_per_run, self._in_trouble, self._outage, self._start_own)
             for _ in range(2)
         )
         """Events of webhooks that fail or are slow have starts of their own: no other event waits for those."""
-        self._limit = StartLimit(MAX_STARTS, active)
-        self._waiting = TenantLimit(MAX_STARTS)
+        self._limit = StartLimit(STARTS.total, active)
+        self._waiting = STARTS.limit()
         self._tasks: set[asyncio.Task[bool]] = set()
 
     async def aclose(self) -> None:

@@ -11,8 +11,9 @@ from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.index.writing import Name
 from hookkeeper.services.starts.limit import StartLimit
 from hookkeeper.services.starts.queue import NewRun, StartQueue
-from hookkeeper.services.starts.starting import MAX_STARTS, Outage, starting
+from hookkeeper.services.starts.starting import Outage, starting
 from hookkeeper.temporal.gateway import Gateway
+from hookkeeper.tenant_limits import STARTS
 
 MAX_CONCURRENT_GROUPS = 3
 PACE = 1 / 15
@@ -127,7 +128,7 @@ class SharedStarts:
         for run, report in zip(group, reports, strict=True):
             self._resolve(run, (report.event, known.get(run.name)))
         new = [run for run in group if run.name not in known]
-        if new and len(self._starts) < MAX_STARTS:
+        if new and len(self._starts) < STARTS.total:
             await self._start(new, shared_run)
 
     async def _start(self, group: Sequence[NewRun], shared_run: str | None) -> None:

@@ -11,10 +11,6 @@ from hookkeeper.asyncio_tasks import stop
 from hookkeeper.services.starts.limit import StartLimit
 from hookkeeper.temporal.server.error_translation import GatewayError
 
-MAX_STARTS = 32
-"""Own runs that a process starts at the same time, half of them of one tenant. Excess starts wait, tenant by tenant, so
-that a flood of one tenant does not delay others in Temporal. While Temporal is away, none waits, and as many shared
-runs are being started: what exceeds them is started from its row."""
 STUCK = 0.5
 """Seconds for a start, after which Temporal is away: until a start succeeds, none is waited for."""
 MAX_SECONDS = 10.0

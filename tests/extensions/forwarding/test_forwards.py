@@ -14,10 +14,10 @@ from sockets import ApiServer, serving
 
 from api.authenticator import ADMIN
 from api.problems import ServiceUnavailable
-from api.state import MAX_STREAMS_PER_TENANT
 from extensions.forwarding import addresses as forwards
 from extensions.forwarding.addresses import ForwardAnswer
 from extensions.forwarding.routes import forwards_of
+from hookkeeper.tenant_limits import STREAMS
 from instances import Instance
 from timeouts import WAIT_TIMEOUT
 
@@ -237,7 +237,7 @@ async def test_streams_of_addresses_count_as_streams_of_the_tenant(
     server: ApiServer, idle_instance: Instance, line: Line
 ) -> None:
     limit = idle_instance.app.state.api.feed.limit
-    for _ in range(MAX_STREAMS_PER_TENANT):
+    for _ in range(STREAMS.per_tenant):
         assert limit.acquire_now(idle_instance.tenant)
     assert (await line.http.get(line.path)).status_code == 429
 
