@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BUDGETS = {
     "activities": 3_200,
-    "api": 6_990,
+    "api": 6_740,
     "cli": 5_960,
     "dashboard": 4_830,
     "extensions": 4_780,
@@ -25,7 +25,7 @@ BUDGETS = {
     "hookkeeper/messages": 1_185,
     "hookkeeper/registry": 9_175,
     "hookkeeper/sandbox": 780,
-    "hookkeeper/services": 5_470,
+    "hookkeeper/services": 5_740,
     "hookkeeper/temporal": 4_690,
     "hookkeeper": 2_580,
     "workflows": 2_655,

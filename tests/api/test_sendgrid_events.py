@@ -25,9 +25,11 @@ from sqlalchemy import event
 from structlog.testing import capture_logs
 from temporalio.client import Client
 
-from api.routes.providers import (
+from api.routes.providers import MAX_BYTES
+from hookkeeper.messages.event import Receipt
+from hookkeeper.registry.store import Store
+from hookkeeper.services.mail_reports import (
     MAX_AGE,
-    MAX_BYTES,
     MAX_CONCURRENT_RUNS,
     MAX_SKEW,
     NotSigned,
@@ -35,8 +37,6 @@ from api.routes.providers import (
     check_time,
     read,
 )
-from hookkeeper.messages.event import Receipt
-from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.server.error_translation import Unavailable
