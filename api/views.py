@@ -33,8 +33,8 @@ from hookkeeper.messages.rows import DeliveryRow, EventRow
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.policy import OrderKey
 from hookkeeper.registry.event_rows import EventSnapshot
-from hookkeeper.registry.health import status_of
-from hookkeeper.registry.index.conditions import Search, needs_attention
+from hookkeeper.registry.health import health_status
+from hookkeeper.registry.index.conditions import Search, delivery_needs_attention
 from hookkeeper.registry.index.rollup import OUTCOMES
 from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
@@ -81,7 +81,7 @@ def _health(row: Webhook) -> WebhookHealth:
     failing = sorted(row.failing.items(), key=lambda item: item[1].since)
     return WebhookHealth.of(
         row,
-        status=status_of(row, now),
+        status=health_status(row, now),
         failing_since=row.unhealthy_since,
         failures=max((failure.failures for _, failure in failing), default=0),
         throttled_until=row.throttled_until if throttled else None,
@@ -139,7 +139,7 @@ def _deliveries(state: EventState) -> list[DeliveryView]:
 def event_summary(row: EventRow, links: LinkBuilder, names: Mapping[str, str]) -> EventSummary:
     """`names` are those of webhooks, by id."""
     now, shown = utc_now(), row.deliveries if row.needs_attention else ()
-    troubled = {each.webhook_id for each in shown if needs_attention(each.status, each.accepted_at, now)}
+    troubled = {each.webhook_id for each in shown if delivery_needs_attention(each.status, each.accepted_at, now)}
     latest = row.latest and LatestResultView.of(
         row.latest,
         delivery=row.latest.id,

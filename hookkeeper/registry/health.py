@@ -155,7 +155,7 @@ def needs_recording(webhook: Webhook, target: str, now: datetime, *, slow: bool 
     return target in webhook.failing or not is_clean or _is_over(webhook.last_success_at, now)
 
 
-def status_of(webhook: Webhook, now: datetime) -> HealthStatus:
+def health_status(webhook: Webhook, now: datetime) -> HealthStatus:
     """Return the status of a webhook, as `status_column` does."""
     if not webhook.enabled:
         return "disabled"

@@ -18,9 +18,9 @@ from hookkeeper.registry.health import (
     MAX_PER_TRANSACTION,
     AttemptResult,
     HealthChange,
+    health_status,
     needs_recording,
     status_column,
-    status_of,
 )
 from hookkeeper.registry.models import Failure, Webhook
 from hookkeeper.registry.store import Store
@@ -304,7 +304,7 @@ async def test_each_target_has_its_own_health(store: Store, make_webhook: Make) 
         assert needs_recording(webhook, target, NOW + 2 * MINUTE)
         webhook = await recorded(store, after(2 * MINUTE, "succeeded", target=target))
         assert [*webhook.failing] == [target for target, _, _ in errors[n:]]
-    assert status_of(webhook, NOW + 2 * MINUTE) == "healthy"
+    assert health_status(webhook, NOW + 2 * MINUTE) == "healthy"
     assert await store.webhooks.in_trouble(None, 5) == []
 
 
@@ -440,7 +440,7 @@ async def test_status(store: Store, make_webhook: Make, fields: dict[str, Any], 
     for name, value in fields.items():
         setattr(webhook, name, value)
     webhook.unhealthy_since = NOW if webhook.failing else None
-    assert status_of(webhook, NOW) == status
+    assert health_status(webhook, NOW) == status
     await store.webhooks.add(webhook)
     async with store.health._database.read() as session:
         assert await session.scalar(select(status_column(NOW))) == status

@@ -8,8 +8,8 @@ from test_alert_claims import MINUTE, NOW, Make, attempts, claim, step
 
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry import alerts
 from hookkeeper.registry.alerts import DAY, HOUR
+from hookkeeper.registry.index import pending_alerts
 from hookkeeper.registry.store import Store
 from reports import changed, reported
 
@@ -86,7 +86,7 @@ async def test_what_nobody_wants_to_know_and_what_is_found_in_histories_is_not_n
 
 
 async def test_a_webhook_has_a_limit_of_noted_deliveries(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alerts, "MAX_NOTED", 2)
+    monkeypatch.setattr(pending_alerts, "MAX_NOTED", 2)
     await fail(store, "e1", "e2", "e3")
     events, unreported = await told(store, "a")
     assert (events, unreported) == (["e2", "e1"], 1) or (events, unreported) == (["e1", "e2"], 1)

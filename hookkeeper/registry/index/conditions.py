@@ -67,7 +67,7 @@ class Search:
     """The order of pages. By default the newest come first."""
 
 
-def needs_attention(status: DeliveryStatus, accepted_at: datetime, now: datetime) -> bool:
+def delivery_needs_attention(status: DeliveryStatus, accepted_at: datetime, now: datetime) -> bool:
     """Return whether a delivery has failed, or retries for long. One that is held, is on purpose."""
     return status == "failed" or (status == "retrying" and accepted_at <= now - RETRYING_FOR_LONG)
 
@@ -158,7 +158,7 @@ def on_delivery(search: Search) -> Iterator[Condition]:
         yield Condition(
             ("status", "accepted_at"),
             lambda status, accepted: or_(status == "failed", and_(status == "retrying", accepted <= long_ago)),
-            lambda status, accepted: needs_attention(status, accepted, now),
+            lambda status, accepted: delivery_needs_attention(status, accepted, now),
         )
     if (codes := search.status_codes) is not None:
         yield _has_status_code(codes)

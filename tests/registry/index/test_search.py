@@ -20,8 +20,8 @@ from hookkeeper.registry.index.conditions import (
     RETRYING_FOR_LONG,
     Search,
     concerns,
+    delivery_needs_attention,
     meets,
-    needs_attention,
     status_codes,
 )
 from hookkeeper.registry.index.listing import WORST_FIRST
@@ -122,7 +122,9 @@ def event_matches(search: Search, report: RunReport) -> bool:
 
 
 def _meets(search: Search, delivery: Delivery, report: RunReport) -> bool:
-    troubled = not search.needs_attention or needs_attention(delivery.status, report.event.accepted_at, utc_now())
+    troubled = not search.needs_attention or delivery_needs_attention(
+        delivery.status, report.event.accepted_at, utc_now()
+    )
     return troubled and delivery_matches(search, delivery)
 
 
