@@ -17,7 +17,7 @@ BUDGETS = {
     "api": 6_740,
     "cli": 5_960,
     "dashboard": 4_830,
-    "extensions": 4_780,
+    "extensions": 4_790,
     "hookkeeper/content": 2_950,
     "hookkeeper/crypto": 400,
     "hookkeeper/egress": 1_555,

@@ -154,7 +154,7 @@ def test_the_recipe_of_the_image_has_its_base_its_labels_and_its_code(repository
     assert labels == {"VERSION", "REVISION", "CREATED", "SOURCE"}
     assert {name.split("/")[0] for name in files} == {
         *(".dockerignore", "LICENSE", "README.md", "pyproject.toml", "requirements.lock", "worker.py"),
-        *("activities", "api", "dashboard", "hookkeeper", "workflows"),
+        *("activities", "api", "cli", "dashboard", "extensions", "hookkeeper", "workflows"),
     }
 
 

@@ -8,8 +8,8 @@ from yarl import URL
 
 from cli.console import SafeConsole
 from cli.main import app
-from extensions.forwarding.commands import MAX_KEPT, Screen
 from extensions.forwarding.forwarder import Forwarded, without_secrets
+from extensions.forwarding.screen import MAX_KEPT, Screen
 
 
 def forwarded(number: int, status: int = 200) -> Forwarded:
