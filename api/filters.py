@@ -157,11 +157,9 @@ def _annotation(each: Filter) -> Any:
 
 
 def _read(each: Filter, value: Any) -> Any:
-    return tuple(dict.fromkeys(value)) if each.is_repeatable else READ.get(each.name, _as_it_is)(value)
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
+    if each.is_repeatable:
+        return tuple(dict.fromkeys(value))
+    return READ[each.name](value) if each.name in READ else value
 
 
 _event_search = _searching(OF_EVENTS, tenant=AnyTenant, period=PeriodDep, webhook=WebhookFilter)

@@ -39,8 +39,8 @@ class ApiState:
         """Set when the process is about to stop."""
         self.kept: dict[type[Any], Any] = {}
         """What extensions keep while the process runs, by its class."""
-        self.ending: list[Callable[[], None]] = []
-        """Called when the process stops: streams of extensions end."""
+        self._at_end: list[Callable[[], None]] = []
+        self._has_ended = False
         self.store = store
         self.gateway = gateway
         self.links = LinkBuilder(settings.public_url, settings.temporal_ui_url, gateway.namespace)
@@ -76,8 +76,15 @@ class ApiState:
     def end_streams(self) -> None:
         """End all streams, and take no more: a server that stops would wait for them."""
         self.feed.close()
-        for end in self.ending:
+        self._has_ended = True
+        for end in self._at_end:
             end()
+
+    def at_end(self, end: Callable[[], None]) -> None:
+        """Let streams of an extension end with those of events: now, if these have ended."""
+        if self._has_ended:
+            end()
+        self._at_end.append(end)
 
     async def _examine(self) -> list[Finding]:
         doctor = await asyncio.to_thread(self._make_doctor)

@@ -54,6 +54,7 @@ EXPORTS = Slots("[Lists exported]", "API process", "429", 4)
 STATISTICS = Slots("Answers with statistics that are made at once", "API process", WAITS, 2)
 SEARCHES = Slots("Searches, and pages of", "API process", WAITS, 4)
 STREAMS = Slots("Streams of events and of forwarded deliveries", "API process", GETS_429, 200, 10)
+"""A quarter of the connections of a process (`api.server.connections`)."""
 RESUMES = Slots("Streams that are resumed", "API process", WAITS, 2, 1)
 KEY_LOOKUPS = Slots("Keys and links that are looked up at once for an address over its rate", "API process", WAITS, 4)
 """They can be valid."""

@@ -82,9 +82,8 @@ async def _signed_body(request: Request, key: str | None, signature: str, timest
     try:
         mail_reports.check_time(timestamp, utc_now())
         body = await request.body()
-        await asyncio.to_thread(
-            mail_reports.check_signature, key, signature, timestamp, body
-        )  # the first call imports the package
+        # In a thread: the first call imports the package.
+        await asyncio.to_thread(mail_reports.check_signature, key, signature, timestamp, body)
     except NotSigned as refusal:
         log.warning("sendgrid events refused", detail=str(refusal))
         raise Unauthorized(str(refusal), headers={"www-authenticate": "Signature"}) from None

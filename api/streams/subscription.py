@@ -9,7 +9,7 @@ from fastapi.sse import ServerSentEvent
 
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.registry.index.change_log import Position
-from hookkeeper.registry.index.conditions import Search, meets
+from hookkeeper.registry.index.conditions import Matcher, Search
 from hookkeeper.services.caller import Caller
 
 MAX_WAITING = 1000
@@ -31,6 +31,7 @@ class Subscription:
     def __init__(self, caller: Caller, search: Search, after: Position | None, began: float) -> None:
         self.caller = caller
         self.search = search
+        self._matcher = Matcher(search)
         self.after = after
         """How far the reader has come that resumes its stream; None for a new one, and once it has caught up."""
         self.live_from: Position | None = None
@@ -75,4 +76,4 @@ class Subscription:
 
     def shows(self, event: EventRow) -> bool:
         """Return whether an event meets the filters. Those on a delivery have to be met by one that has changed."""
-        return meets(self.search, event, event.deliveries)
+        return self._matcher.meets(event, event.deliveries)

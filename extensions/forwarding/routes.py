@@ -10,6 +10,7 @@ from fastapi.sse import EventSourceResponse
 from api.access import GuardedRoute, needs
 from api.authenticator import with_scope
 from api.deps import AddressToken, CallerDep, SettingsDep, Tenant
+from api.extensions import Extension
 from api.problems import KEYED, responses
 from api.requests import StrictRoute
 from api.state import ApiState, state_of
@@ -61,7 +62,7 @@ def forwards_of(state: ApiState) -> Forwards:
     if Forwards not in state.kept:
         made = Forwards(state.cursor_key, state.authenticator, state.store.tenants, state.feed.limit)
         state.kept[Forwards] = made
-        state.ending.append(made.close)
+        state.at_end(made.close)
     forwards: Forwards = state.kept[Forwards]
     return forwards
 
@@ -131,3 +132,10 @@ async def receive_forward(request: Request, token: AddressToken) -> Response:
     if answer.status in (204, 205, 304):
         return Response(status_code=answer.status, headers=headers)
     return PlainTextResponse(answer.body, answer.status, headers)
+
+
+EXTENSION = Extension(
+    routers=(router, answer_router, address_router),
+    keyless=frozenset({f"{ADDRESS}/{{token}}"}),
+    untraced=(f"{ADDRESS}/",),
+)

@@ -15,6 +15,7 @@ from starlette.types import Scope as AsgiScope
 
 from api.access import GuardedRoute, needs
 from api.deps import CallerDep
+from api.extensions import Extension
 from api.state import state_of
 from extensions.mcp.tools import AgentTools
 from hookkeeper.services.caller import Caller
@@ -100,3 +101,6 @@ def _server(tools: AgentTools, caller: Caller) -> Any:
     return Server(
         "hookkeeper", version=VERSION, instructions=INSTRUCTIONS, on_list_tools=list_tools, on_call_tool=call_tool
     )
+
+
+EXTENSION = Extension(routers=(router,))

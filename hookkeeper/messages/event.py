@@ -1,4 +1,4 @@
-"""The messages of a run: what starts it, what it keeps, what it shows. Words as in docs/internals/architecture.md."""
+"""The messages of a run: what starts it, what it keeps, what it shows. Words as in docs/glossary.md."""
 
 from collections.abc import Set
 from datetime import datetime

@@ -1,5 +1,5 @@
 """The rows of an event and of its deliveries, as a run reports them and the registry has them. Words as in
-docs/internals/architecture.md.
+docs/glossary.md.
 """
 
 from datetime import datetime

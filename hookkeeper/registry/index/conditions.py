@@ -3,7 +3,7 @@
 Lists and exports, bulk actions and streams use the same conditions, so they cannot differ.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -86,23 +86,24 @@ class Condition(NamedTuple):
     """The same for values."""
 
 
-def meets(search: Search, event: EventRow, deliveries: Collection[DeliveryRow]) -> bool:
-    """Return whether an event meets a search, if one of these deliveries has to meet the conditions on deliveries.
+class Matcher:
+    """Compares rows that were read with a search. Keys of a search are not compared: they are no columns."""
 
-    Keys of a search are not compared: they are no columns.
-    """
-    conditions = [*on_tenant(search), *on_id(search, "id"), *on_type(search), *on_time(search), *on_event(search)]
-    return _holds(conditions, event) and (
-        not any(on_delivery(search)) or any(concerns(search, delivery) for delivery in deliveries)
-    )
+    def __init__(self, search: Search) -> None:
+        shared = *on_tenant(search), *on_id(search, "id"), *on_type(search), *on_time(search)
+        self._on_event = *shared, *on_event(search)
+        self._on_delivery = tuple(on_delivery(search))
+
+    def meets(self, event: EventRow, deliveries: Iterable[DeliveryRow]) -> bool:
+        """Return whether an event meets the search, and one of these deliveries its conditions on deliveries."""
+        return _hold(self._on_event, event) and (not self._on_delivery or any(map(self.concerns, deliveries)))
+
+    def concerns(self, delivery: DeliveryRow) -> bool:
+        """Return whether a delivery meets the conditions on a single delivery."""
+        return _hold(self._on_delivery, delivery)
 
 
-def concerns(search: Search, delivery: DeliveryRow) -> bool:
-    """Return whether a delivery meets the conditions of a search on a single delivery."""
-    return _holds([*on_delivery(search)], delivery)
-
-
-def _holds(conditions: Sequence[Condition], row: EventRow | DeliveryRow) -> bool:
+def _hold(conditions: Iterable[Condition], row: EventRow | DeliveryRow) -> bool:
     return all(each.holds(*(getattr(row, name) for name in each.columns)) for each in conditions)
 
 
@@ -136,7 +137,7 @@ def on_event(search: Search) -> Iterator[Condition]:
         yield Condition(
             ("needs_attention",),
             lambda column: column if is_wanted else not_(column),
-            lambda value: value is is_wanted,
+            lambda value: bool(value) is is_wanted,
         )
     if (is_acknowledged := search.acknowledged) is not None:
         yield Condition(
@@ -153,12 +154,11 @@ def on_delivery(search: Search) -> Iterator[Condition]:
     if search.delivery_statuses:
         yield one_of("status", search.delivery_statuses)
     if search.needs_attention:
-        now = utc_now()
-        long_ago = now - RETRYING_FOR_LONG
+        long_ago = utc_now() - RETRYING_FOR_LONG
         yield Condition(
             ("status", "accepted_at"),
             lambda status, accepted: or_(status == "failed", and_(status == "retrying", accepted <= long_ago)),
-            lambda status, accepted: delivery_needs_attention(status, accepted, now),
+            lambda status, accepted: delivery_needs_attention(status, accepted, utc_now()),
         )
     if (codes := search.status_codes) is not None:
         yield _has_status_code(codes)

@@ -26,7 +26,7 @@ from hookkeeper.messages.bulk_work import (
 )
 from hookkeeper.messages.event import Delivery, EventState
 from hookkeeper.registry.event_rows import EventRows, EventSnapshot
-from hookkeeper.registry.index.conditions import Search, concerns
+from hookkeeper.registry.index.conditions import Matcher, Search
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.registry.index.runs_by_status import recoverable
 from hookkeeper.temporal.events import run_state
@@ -185,7 +185,7 @@ def commanded(
     Those that meet the search, and no attempt is made for webhooks that are not `active`.
     """
     rule, state = COMMANDS[command], snapshot.state
-    found = {row.id for row in snapshot.row.deliveries if concerns(search, row)}
+    found = {row.id for row in filter(Matcher(search).concerns, snapshot.row.deliveries)}
     applicable = rule.applies_to(search.delivery_statuses)
     concerned = [delivery for delivery in state.deliveries if _is_target(search, delivery)]
     if command == "cancel":

@@ -254,3 +254,11 @@ async def test_a_server_that_stops_ends_streams_and_waits(idle_instance: Instanc
         assert (await delivery).status_code == 503
         with pytest.raises(StopAsyncIteration):
             await anext(messages)
+
+
+async def test_no_stream_begins_after_streams_have_ended(idle_instance: Instance) -> None:
+    """The streams of the process are made for its first address, here after the server began to stop."""
+    state = idle_instance.app.state.api
+    state.end_streams()
+    with pytest.raises(ServiceUnavailable), forwards_of(state).stream("token", ADMIN):
+        pass

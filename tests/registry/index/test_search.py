@@ -18,10 +18,9 @@ from hookkeeper.registry.index import listing
 from hookkeeper.registry.index import search as searching
 from hookkeeper.registry.index.conditions import (
     RETRYING_FOR_LONG,
+    Matcher,
     Search,
-    concerns,
     delivery_needs_attention,
-    meets,
     status_codes,
 )
 from hookkeeper.registry.index.listing import WORST_FIRST
@@ -265,10 +264,11 @@ def test_a_row_meets_each_search_that_finds_it() -> None:
     reports = made_up_reports(seed=1)
     rows = [report.event._replace(deliveries=delivery_rows(report)) for report in sorted(reports, key=_key)]
     for search in searches(of_events=True, all_twice=True):
-        found = [row.id for row in rows if meets(search, row, row.deliveries)]
+        matcher = Matcher(search)
+        found = [row.id for row in rows if matcher.meets(row, row.deliveries)]
         assert found == expected_events(replace(search, oldest_first=True), reports), search
         for report, row in zip(sorted(reports, key=_key), rows, strict=True):
-            concerned = [one.id for one in row.deliveries if concerns(search, one)]
+            concerned = [one.id for one in row.deliveries if matcher.concerns(one)]
             assert concerned == [one.id for one in report.deliveries if _meets(search, one, report)], search
 
 
