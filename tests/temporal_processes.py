@@ -34,7 +34,7 @@ class TemporalProcess:
         os.kill(self.pid, signal.SIGCONT)
 
 
-async def _connected(address: str) -> Client:
+async def connected(address: str) -> Client:
     """Connect, also to a server whose port is open and which says "Frontend is not healthy yet"."""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
@@ -61,7 +61,7 @@ async def temporal_process() -> AsyncIterator[TemporalProcess]:
         async with Supervisor(Path(folder)) as supervisor:
             await supervisor.start(temporal_service(Path(folder), ports))
             address = f"127.0.0.1:{ports.temporal}"
-            client = await _connected(address)
+            client = await connected(address)
             pid = supervisor.pid("temporal")
             assert pid
             process = TemporalProcess(client, pid)

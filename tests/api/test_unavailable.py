@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from hookkeeper.times import rfc3339, utc_now
 from instance_parts import new_app
 from instances import KEY, Instance, another_process, running_instance
 from receivers import Answer, Receiver
-from temporal_processes import free_ports
+from temporal_processes import connected, free_ports
 from timeouts import lateness
 
 WAIT_TIMEOUT = 5.0
@@ -54,12 +54,7 @@ class KillableTemporal:
                 await asyncio.sleep(0.05)
 
     async def connect(self) -> Client:
-        """Return a client. A server that listens may not answer yet."""
-        async with asyncio.timeout(timeouts.WAIT_TIMEOUT):
-            while True:
-                with suppress(RuntimeError):
-                    return await Client.connect(f"127.0.0.1:{self.ports.temporal}", data_converter=data_converter())
-                await asyncio.sleep(0.05)
+        return await connected(f"127.0.0.1:{self.ports.temporal}")
 
     def signal(self, number: int) -> None:
         os.kill(self._process.pid, number)

@@ -25,7 +25,7 @@ from cli.ports import Ports, is_port_free
 from drills.stack import temporal_service
 from drills.supervisor import Service, Supervisor
 from hookkeeper.settings import Settings
-from temporal_processes import free_ports
+from temporal_processes import connected, free_ports
 from timeouts import WAIT_TIMEOUT
 
 HOST = "127.0.0.1"
@@ -59,7 +59,7 @@ async def test_server_survives_kill_9_with_its_runs(tmp_path: Path) -> None:
         await supervisor.start(service)
         temporal_server.keep_version(tmp_path)
 
-        client = await Client.connect(f"{HOST}:{port}")
+        client = await connected(f"{HOST}:{port}")
         known = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace="default"))
         assert set(ATTRIBUTES) <= set(known.custom_attributes)
 
@@ -79,7 +79,7 @@ async def test_server_survives_kill_9_with_its_runs(tmp_path: Path) -> None:
         temporal_server.check_version(tmp_path)
 
 
-async def connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def socket_to(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect once something listens: the web UI starts a moment after the server."""
     async with asyncio.timeout(WAIT_TIMEOUT):
         while True:
@@ -93,7 +93,7 @@ async def test_web_ui_answers(tmp_path: Path) -> None:
     ui_port = int(service.argv[list(service.argv).index("--ui-port") + 1])
     async with Supervisor(tmp_path / "logs") as supervisor:
         await supervisor.start(service)
-        reader, writer = await connected(ui_port)
+        reader, writer = await socket_to(ui_port)
         writer.write(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
         answer = await reader.read()
         writer.close()
@@ -116,7 +116,7 @@ async def test_a_server_serves_once_it_listens_and_has_its_namespace(tmp_path: P
     async with Supervisor(tmp_path / "logs") as supervisor:
         await supervisor.start(service)
         assert await temporal_server.is_serving(tmp_path, port)
-        client = await Client.connect(f"{HOST}:{port}")
+        client = await connected(f"{HOST}:{port}")
         await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace="default"))
         assert not await temporal_server.is_serving(tmp_path / "other", port)
     assert not await temporal_server.is_serving(tmp_path, port)

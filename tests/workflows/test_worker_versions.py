@@ -12,14 +12,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from claimed_runs import share
 from cli.operators.maintenance import sentence
 from cloud import cloud
-from hookkeeper.temporal.server.data_converter import data_converter
 from hookkeeper.temporal.workers import versions as worker_versions
 from hookkeeper.temporal.workers.versions import UNVERSIONED, VersionNotReady
 from hookkeeper.version import VERSION
 from instances import Instance, running_instance
 from receivers import Answer, Receiver
 from shared_runs import event_to
-from temporal_processes import configured_server
+from temporal_processes import configured_server, connected
 from timeouts import WAIT_TIMEOUT
 from worker_processes import worker_process
 
@@ -300,11 +299,12 @@ async def test_a_killed_worker_of_the_current_version_is_replaced(idle_instance:
 
 
 async def test_a_server_without_versions_gets_workers_without(tmp_path: Path, inbox: Receiver) -> None:
-    async with configured_server(tmp_path, "system.enableDeploymentVersions=false") as address:
-        temporal = await Client.connect(address, data_converter=data_converter())
-        async with running_instance(temporal, tmp_path) as instance:
-            await instance.webhook(inbox.url)
-            async with with_version(instance, "1.0").working():
-                event_id = (await instance.send())["id"]
-                assert (await instance.until_final(event_id))["status"] == "succeeded"
-            assert await promote(instance, "1.0") is None
+    async with (
+        configured_server(tmp_path, "system.enableDeploymentVersions=false") as address,
+        running_instance(await connected(address), tmp_path) as instance,
+    ):
+        await instance.webhook(inbox.url)
+        async with with_version(instance, "1.0").working():
+            event_id = (await instance.send())["id"]
+            assert (await instance.until_final(event_id))["status"] == "succeeded"
+        assert await promote(instance, "1.0") is None
