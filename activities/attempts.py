@@ -16,13 +16,11 @@ from hookkeeper.content.context import OutgoingEvent, context_of
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.payload import Body, body_of
 from hookkeeper.content.sizes import memory_of
-from hookkeeper.egress.http import HttpAnswer
-from hookkeeper.egress.notifier import ServiceAnswer
-from hookkeeper.mail.provider import MailAnswer
 from hookkeeper.messages import Message, outcomes
 from hookkeeper.messages.batch import AttemptRequest, EventAttempts
 from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
+from hookkeeper.targets.sending import Answer
 from hookkeeper.temporal.events.run_state import input_of
 
 MAX_CACHED_BYTES = 16 * 1024 * 1024
@@ -83,11 +81,20 @@ class PreparedAttempt:
         """The variables of templates."""
         return context_of(self.event, self.webhook.context)
 
-    def outcome(self, answer: HttpAnswer | ServiceAnswer | MailAnswer, target: str, text: str, **more: Any) -> Outcome:
-        """Return the outcome of the request; `text` is the receiver's response, without secrets.
+    @property
+    def timeout(self) -> float:
+        return self.webhook.timeout
 
-        `more`: what only some channels know of it.
-        """
+    @property
+    def excerpt_limit(self) -> int:
+        return self.batch.excerpt_limit
+
+    @property
+    def headers_limit(self) -> int:
+        return self.batch.headers_limit
+
+    def outcome(self, answer: Answer, text: str, target: str, **more: Any) -> Outcome:
+        """Return the outcome of the request, as `hookkeeper.targets.sending.OpenAttempt` says."""
         return Outcome(
             delivery=self.request.delivery,
             verdict=answer.verdict,

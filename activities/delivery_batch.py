@@ -25,13 +25,13 @@ from hookkeeper import metrics, task_queues, tracing
 from hookkeeper.asyncio_tasks import stop, wait_for_all
 from hookkeeper.content.errors import ContentError
 from hookkeeper.error_types import TENANT_AT_LIMIT
+from hookkeeper.kinds import kind_of
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts, Ongoing
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.registry.targets import channel_of
 from hookkeeper.registry.webhook_reads import FoundWebhooks, LostWebhook
 from hookkeeper.temporal.events.run_state import find_own_run
 from hookkeeper.temporal.events.shared_runs import find_shared_run
@@ -350,7 +350,7 @@ def _outcome_of(succeeded: Delivery) -> Outcome:
 
 def _log_attempt(event: EventAttempts, request: AttemptRequest, outcome: Outcome) -> None:
     seconds = outcome.duration_ms / 1000 if outcome.started_at else None
-    metrics.count_attempt(channel_of(request.delivery), outcome.verdict, outcome.error, seconds)
+    metrics.count_attempt(kind_of(request.delivery).name, outcome.verdict, outcome.error, seconds)
     log.info(
         "attempt",
         tenant=event.tenant,

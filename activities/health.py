@@ -16,10 +16,11 @@ from temporalio import activity
 from activities.delivery_batch import Made
 from hookkeeper import metrics
 from hookkeeper.content.text import truncate
+from hookkeeper.kinds import URL
 from hookkeeper.messages.outcomes import BUSY_STATUS_CODES, NOT_MADE, Outcome
 from hookkeeper.policy import HealthDefaults
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.health import MAX_TEXT, URL, Answer, AttemptResult, HealthChange, needs_recording
+from hookkeeper.registry.health import MAX_TEXT, Answer, AttemptResult, HealthChange, needs_recording
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.targets import part_of
@@ -119,7 +120,7 @@ class HealthRecorder:
             return None
         at = outcome.started_at + timedelta(milliseconds=outcome.duration_ms) + offset
         target = part_of(request.delivery)
-        is_request = target == URL and outcome.verdict != "bad_template"
+        is_request = target == URL.name and outcome.verdict != "bad_template"
         slow = is_request and self._slow.note(request.webhook_id, outcome.duration_ms)
         if outcome.verdict == "succeeded":
             if before and not needs_recording(before, target, at, slow=slow):

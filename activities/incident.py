@@ -8,13 +8,13 @@ from temporalio import activity
 
 from activities.attempts import clock_offset
 from hookkeeper.content.context import AlertKind
+from hookkeeper.kinds import URL
 from hookkeeper.messages.alert import Alert, FailedDelivery, FailingTarget, IncidentFacts, IncidentLook, IncidentStep
 from hookkeeper.registry.alerts import MAX_TOLD, Claim, Failed, disable_at
-from hookkeeper.registry.health import URL
 from hookkeeper.registry.index.waiting import WaitingDeliveries
 from hookkeeper.registry.models import Failure, Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.registry.targets import channel_of, part_of, targets_of
+from hookkeeper.registry.targets import part_of, targets_of
 
 ALERT_EVENT_TYPE = "hookkeeper.alert"
 MAX_ALSO_FAILING = 10
@@ -67,7 +67,7 @@ class IncidentActivities:
             timestamp=now,
             webhook_id=webhook.id,
             delivery=target.id if target else webhook.id,
-            channel=channel_of(target.id if target else webhook.id),
+            channel=target.kind.name if target else URL.name,
             target=target.shown if target else webhook.target,
             reason=webhook.disabled_reason if kind == "disabled" else None,
             status_code=failure.status_code if failure else None,
@@ -132,8 +132,8 @@ def _alert_of_deliveries(webhook: Webhook, failed: Sequence[Failed], look: Incid
 
 def _worst(webhook: Webhook) -> tuple[str, Failure | None]:
     """Return the target that an alert is about: the URL if it fails, otherwise the one that fails for the longest."""
-    if URL in webhook.failing or not webhook.failing:
-        return URL, webhook.failing.get(URL)
+    if URL.name in webhook.failing or not webhook.failing:
+        return URL.name, webhook.failing.get(URL.name)
     return min(webhook.failing.items(), key=lambda item: (item[1].since, item[0]))
 
 

@@ -14,10 +14,10 @@ from hookkeeper import metrics
 from hookkeeper.egress.proxy import ProxyFailed
 from hookkeeper.egress.request_state import LocalLimitReached
 from hookkeeper.egress.resolver import ResolverUnavailable
+from hookkeeper.kinds import kind_of
 from hookkeeper.messages.batch import AttemptRequest, EventAttempts
 from hookkeeper.messages.outcomes import Outcome, ReservedTime
 from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.targets import channel_of
 from hookkeeper.registry.webhook_reads import LostWebhook, UnreadableWebhook
 from hookkeeper.sandbox.children import SandboxUnavailable
 
@@ -58,7 +58,7 @@ def note(event: EventAttempts, request: AttemptRequest, error: Exception) -> Non
     """Log and count the error of one attempt."""
     if isinstance(error, LocalLimitReached):  # it counts itself
         return
-    metrics.INTERNAL_ERRORS.labels(channel_of(request.delivery)).inc()
+    metrics.INTERNAL_ERRORS.labels(kind_of(request.delivery).name).inc()
     log.error(
         "attempt prevented by an internal error",
         tenant=event.tenant,

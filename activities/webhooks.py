@@ -93,8 +93,8 @@ class WebhookActivities:
         text = scrubbed_excerpt(answer.body, keep, webhook.url, secrets, path=False)
         return attempt.outcome(
             answer,
-            webhook.target,
             text,
+            webhook.target,
             request_digest=digest_of(webhook, body),
             response_headers=shown_headers(answer.all_headers, batch.headers_limit, webhook.url, secrets, path=False),
             degraded=webhook.is_hanging,

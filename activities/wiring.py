@@ -10,11 +10,9 @@ from temporalio.client import Client
 
 from activities.alerts import AlertActivities
 from activities.delivery_batch import BatchRunner
-from activities.emails import EmailActivities, SuppressingProvider
 from activities.health import HealthRecorder
 from activities.incident import IncidentActivities
 from activities.memory_budget import WorkerMemory
-from activities.notifications import NotificationActivities
 from activities.probe import ProbeActivities
 from activities.rate_gate import RateGate
 from activities.recovery import RecoveryActivities, TenantActivities
@@ -22,6 +20,8 @@ from activities.release import ReleaseActivities
 from activities.rendering import Renderer
 from activities.runs import RunActivities
 from activities.scheduled_event import ScheduledEventActivities
+from activities.suppressing_provider import SuppressingProvider
+from activities.targets import target_activities
 from activities.tenant_concurrency import TenantConcurrency
 from activities.turns import TurnActivities
 from activities.webhooks import WebhookActivities
@@ -38,6 +38,7 @@ from hookkeeper.services.operator_settings import mail_provider, operator_alerts
 from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.services.webhook_runs import WebhookRuns
 from hookkeeper.settings import Settings
+from hookkeeper.targets import sending
 from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
 from hookkeeper.temporal.bulk.releases import HeldDeliveries
 from hookkeeper.temporal.gateway import Gateway
@@ -143,10 +144,9 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
         memory,
         send_traceparent=settings.send_traceparent,
     )
-    sending: list[Activity] = [
+    attempts: list[Activity] = [
         webhooks.deliver_webhooks,
-        EmailActivities(batches, mail, renderer).send_emails,
-        NotificationActivities(batches, notifier, renderer).send_notifications,
+        *target_activities(batches, renderer, sending.Clients(clients.guarded, mail)),
     ]
     alerts = AlertActivities(store, mail, notifier, renderer, links, operators, concurrency, memory)
     ingest = EventIngest(gateway, store, clients.sandbox, settings)
@@ -159,7 +159,7 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     )
     return Activities(
         main=[
-            *sending,
+            *attempts,
             runs.record,
             runs.start_siblings,
             runs.is_in_open_run,
@@ -168,7 +168,7 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
             firing.accept_scheduled_event,
         ],
         retries=[
-            *sending,
+            *attempts,
             alerts.send_alert,
             incidents.look_at_webhook,
             ProbeActivities(store, webhooks, gateway.releases).probe_webhook,

@@ -21,11 +21,13 @@ from api.schemas.stats import AttemptOutcomes, LatencyPercentiles, StatisticsGro
 from api.schemas.webhooks import WebhookSecret
 from hookkeeper import ids
 from hookkeeper.command_rules import COMMANDS
-from hookkeeper.content import masking, tls
+from hookkeeper.content import tls
 from hookkeeper.content.headers import masked
 from hookkeeper.content.search_terms import CHANNEL
 from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
 from hookkeeper.filters import OF_EVENTS
+from hookkeeper.kind import Items, load
+from hookkeeper.kinds import LISTS
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.bulk_work import RecoveryScope, RecoveryState
 from hookkeeper.messages.event import Acknowledgement, Delivery, EventState, next_attempt_at
@@ -38,6 +40,7 @@ from hookkeeper.registry.index.conditions import Search, delivery_needs_attentio
 from hookkeeper.registry.index.rollup import OUTCOMES
 from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.targets import items_of
 from hookkeeper.services.schedule_fields import (
     EventTemplate,
     FiringLinks,
@@ -63,7 +66,7 @@ def webhook(row: Webhook) -> WebhookView:
         row,
         url=row.url or None,
         filter_errors=row.filter_errors or 0,
-        notifications=tuple(map(masking.masked, row.notifications)),
+        **{kind.field: _shown(items, items_of(row, kind)) for kind, items in LISTS},
         on_failure=masked_alerts(row.on_failure),
         headers=masked(row.headers),
         tls=tls.masked(row.tls),
@@ -73,6 +76,10 @@ def webhook(row: Webhook) -> WebhookView:
         health=_health(row),
         metadata=row.metadata_,
     )
+
+
+def _shown(items: Items, targets: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(map(load(items.masked), targets) if items.masked else targets)
 
 
 def _health(row: Webhook) -> WebhookHealth:

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from random import Random
 
+from hookkeeper.kinds import Channel
 from hookkeeper.messages.event import Attempt, Delivery, Reason
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.statuses import Channel, DeliveryStatus, EventStatus
+from hookkeeper.statuses import DeliveryStatus, EventStatus
 
 DAYS = 30
 TENANTS = 20

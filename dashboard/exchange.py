@@ -21,6 +21,7 @@ from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import MASK
 from hookkeeper.crypto.signing_keys import RequestChanges
+from hookkeeper.kinds import KINDS
 from hookkeeper.messages.event import Attempt, Delivery, EventInput
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.caller import Scope
@@ -82,7 +83,7 @@ async def _rebuilt(
     """
     snapshot = await read_event(store.rows, tenant, event_id)
     with_scope(caller, frozenset({"events:read"}))
-    deliveries = {known.id: known for known in snapshot.state.deliveries if known.channel == "webhook"}
+    deliveries = {known.id: known for known in snapshot.state.deliveries if KINDS[known.channel].has_exchange}
     if delivery not in deliveries:
         raise NotFound("The event has no delivery of this id to a URL.")
     webhook_id, event = deliveries[delivery].webhook_id, snapshot.event

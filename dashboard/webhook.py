@@ -27,6 +27,7 @@ from hookkeeper.messages.rows import DeliveryRow
 from hookkeeper.registry.event_rows import EventRows
 from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.targets import part_of
 from hookkeeper.services.errors import ServiceError
 from hookkeeper.services.recoveries import RecoveryRequest
 from hookkeeper.services.webhooks import WebhookService
@@ -89,7 +90,7 @@ class History(NamedTuple):
     def next_attempts(self) -> dict[str, datetime]:
         """The next attempt of these failures by target: `webhook`, `email.1`."""
         due = [(delivery.next_attempt_at, delivery.id) for delivery, _ in self.failures if delivery.next_attempt_at]
-        return {id_.partition(".")[2] or "webhook": at for at, id_ in sorted(due, reverse=True)}
+        return {part_of(id_): at for at, id_ in sorted(due, reverse=True)}
 
 
 @router.get("/{webhook_id}", dependencies=[needs("webhooks:read")])

@@ -24,6 +24,7 @@ from dashboard.forms import REFUSED, FormRoute
 from dashboard.rendering import problem_of, query, redirect, render
 from dashboard.webhook import path_of
 from dashboard.webhook_receiver import form_sample, test_saved
+from hookkeeper.kinds import LISTS
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.webhooks import WebhookExists
@@ -31,13 +32,13 @@ from hookkeeper.services import field_texts
 from hookkeeper.services.errors import BadField
 from hookkeeper.services.field_texts import by_path, fields_of, pattern_of
 from hookkeeper.services.preview import Preview, SampleEvent
-from hookkeeper.services.webhook_fields import STEPS, NewWebhook, WebhookChanges, WebhookFields
+from hookkeeper.services.target_fields import has_target
+from hookkeeper.services.webhook_fields import MAX_ITEMS, STEPS, NewWebhook, WebhookChanges, WebhookFields
 from hookkeeper.services.webhooks import unmasked, webhook_id_of
 from hookkeeper.times import rfc3339
 
 MAX_TYPES = 100
 """Event types of the catalogue that the form offers; others are typed."""
-MAX_ITEMS = 10
 SPARE_ITEMS = 2
 """Empty items that the form has of each list; of alerts one less."""
 TYPE = "types."
@@ -48,7 +49,7 @@ ONCE = "once"
 """The field of the form of a new webhook from which the webhook's id is made."""
 NO_URL = "https://receiver.example/"
 """Stands for the URL in a preview until one is typed."""
-LISTS = [path for path, field in by_path(WebhookFields).items() if field.is_list]
+LIST_PATHS = [path for path, field in by_path(WebhookFields).items() if field.is_list]
 GIVEN_ONCE = NewWebhook.model_fields.keys() - WebhookFields.model_fields.keys()
 """Fields that only a new webhook is given."""
 ALIASES = {"type": "sample.type", "data": "sample.data"}
@@ -118,8 +119,8 @@ class Editor:
         given = dict(WebhookFields(**await self.read(form)))
         tenant = known.tenant if known else self._tenant(form)
         given |= unmasked(given, known) | {"tenant": tenant}
-        if not (given["emails"] or given["notifications"]):
-            given["url"] = given["url"] or NO_URL
+        if not has_target(given):
+            given["url"] = NO_URL
         webhook = await self.webhooks.draft(given)
         webhook.id = known.id if known else webhook.id
         event = SampleEvent(**await in_thread(self.request, form_sample, form, given["events"], await self.names()))
@@ -144,7 +145,7 @@ class Editor:
         problem = problem_of(error) if error else None
         if isinstance(problem, Forbidden):
             raise problem
-        counts = {list_: field_texts.item_count(form, list_) for list_ in LISTS}
+        counts = {list_: field_texts.item_count(form, list_) for list_ in LIST_PATHS}
         shown = {list_: min(count + SPARE_ITEMS - ("." in list_), MAX_ITEMS) for list_, count in counts.items()}
         fields = fields_of(NewWebhook)
         hidden = GIVEN_ONCE if webhook else {"tenant"} if self.webhooks.caller.tenant else set()
@@ -295,6 +296,7 @@ def _changed_meanwhile(given: Mapping[str, Any]) -> Problem:
 def _faults(preview: Preview) -> Iterator[BadField]:
     parts: list[tuple[str, Any]] = [("filter", preview.filter_error)]
     parts += [("payload", preview.request.problem if preview.request else None)]
-    parts += [(f"emails.{n}", email.problem) for n, email in enumerate(preview.emails)]
-    parts += [(f"notifications.{n}", notification.problem) for n, notification in enumerate(preview.notifications)]
+    parts += [
+        (f"{kind.field}.{n}", each.problem) for kind, _ in LISTS for n, each in enumerate(getattr(preview, kind.field))
+    ]
     return (BadField(path=path, detail=problem) for path, problem in parts if problem)

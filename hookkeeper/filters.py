@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, get_args
 
-from hookkeeper.statuses import ERRORS, Channel, DeliveryStatus, EventStatus
+from hookkeeper.kinds import LISTS, Channel
+from hookkeeper.statuses import ERRORS, DeliveryStatus, EventStatus
 from hookkeeper.wording import N_
 
+OWN_ERRORS = [error for _, items in LISTS for error in items.errors]
 STATUS_CODE_PATTERN = r"^([1-5]xx|[1-5][0-9]{2})$"
-ERROR_PATTERN = rf"^(http_[0-9]{{3}}|smtp_[45][0-9]{{2}}|{'|'.join(ERRORS)})$"
+ERROR_PATTERN = rf"^(http_[0-9]{{3}}|smtp_[45][0-9]{{2}}|{'|'.join((*ERRORS, *OWN_ERRORS))})$"
 
 
 class Filter(NamedTuple):

@@ -21,6 +21,7 @@ from prometheus_client import (
 )
 
 from hookkeeper.content.context import AlertKind
+from hookkeeper.kinds import KINDS
 from hookkeeper.messages.outcomes import NOT_MADE, Verdict
 from hookkeeper.policy import HealthStatus
 
@@ -48,7 +49,7 @@ Limit = Literal[
 Source = Literal["registry", "temporal"]
 """What the state of the installation is read from."""
 
-CHANNELS = ("webhook", "email", "notification")
+CHANNELS = tuple(KINDS)
 ALERT_KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
 ALERT_VERDICTS = sorted({*get_args(Verdict)} - NOT_MADE)
 LIMITS: tuple[Limit, ...] = get_args(Limit)

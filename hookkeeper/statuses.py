@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-Channel = Literal["webhook", "email", "notification"]
 FinalStatus = Literal["succeeded", "failed", "cancelled"]
 DeliveryStatus = Literal["pending", "retrying", "held", "sent", FinalStatus]
 EventStatus = Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]

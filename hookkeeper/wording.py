@@ -1,10 +1,8 @@
-"""Texts that people read and write: durations, and what is done to a target. They need no package."""
+"""Texts that people read and write. They need no package."""
 
 import re
 from collections.abc import Sequence
 
-VERBS = {"webhook": "POST", "email": "email to", "notification": "notify"}
-"""What is done to a target, by channel."""
 UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 DURATION = re.compile(r"(\d{1,8}(?:\.\d{1,6})?)([smhd]?)", re.ASCII)
 MAX_DURATIONS = 100

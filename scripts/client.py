@@ -16,13 +16,14 @@ from pydantic import BaseModel, SecretStr
 from api.app import bare_app
 from api.schemas.events import EventBase, ResultSoFar
 from api.schemas.stats import StatisticsCounts
+from hookkeeper.kinds import Channel
 from hookkeeper.messages.event import Reason
 from hookkeeper.messages.schedule import OverlapPolicy
 from hookkeeper.services.caller import Scope
 from hookkeeper.services.fields import RequestModel
 from hookkeeper.services.schedule_fields import ScheduleFields
 from hookkeeper.settings import Settings
-from hookkeeper.statuses import Channel, DeliveryStatus, EventStatus
+from hookkeeper.statuses import DeliveryStatus, EventStatus
 
 FOLDER = Path("clients/python/hookkeeper_client")
 NOTE = "`make client` writes this file from the OpenAPI document."

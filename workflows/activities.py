@@ -8,7 +8,7 @@ A run cannot continue with such an end, so it schedules the activity again.
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, TypeVar, Unpack, get_type_hints
+from typing import Any, Generic, NamedTuple, TypeVar, Unpack, get_type_hints
 
 from temporalio import workflow
 from temporalio.common import Priority, RawValue, RetryPolicy
@@ -30,8 +30,15 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
+class NamedActivity(NamedTuple, Generic[Result]):
+    """An activity that code outside makes, by its name."""
+
+    name: str
+    result: type[Result]
+
+
 async def run_until_done(
-    activity: Callable[[Any, Argument], Awaitable[Result]],
+    activity: Callable[[Any, Argument], Awaitable[Result]] | NamedActivity[Result],
     argument: Argument,
     *,
     is_expected: Callable[[ActivityError], bool] = lambda error: False,
@@ -44,7 +51,7 @@ async def run_until_done(
     not `is_complete` was written by a person, and counts as an end of another kind.
     """
     config.setdefault("retry_policy", INTERNAL_RETRY)
-    name, result_type = activity.__name__, get_type_hints(activity)["return"]
+    name, result_type = _described(activity)
     while True:
         try:
             # Decoded here: in the SDK, a result that a person wrote would fail each workflow task.
@@ -66,13 +73,13 @@ async def run_until_done(
 
 
 async def run_at_once(
-    activity: Callable[[Any, Argument], Awaitable[Result]], argument: Argument, timeout: timedelta, summary: str | None
+    activity: NamedActivity[Result], argument: Any, timeout: timedelta, summary: str | None
 ) -> Result:
     """Run an activity once, within the present workflow task. Raises ActivityError if it fails."""
     result: Result = await workflow.start_local_activity(
-        activity.__name__,
+        activity.name,
         argument,
-        result_type=get_type_hints(activity)["return"],
+        result_type=activity.result,
         start_to_close_timeout=timeout,
         retry_policy=ONCE,
         summary=summary,
@@ -98,6 +105,12 @@ async def run_bulk_step(
         priority=Priority(fairness_key=tenant),
         summary=summary,
     )
+
+
+def _described(activity: Callable[..., Any] | NamedActivity[Any]) -> tuple[str, Any]:
+    if isinstance(activity, NamedActivity):
+        return activity
+    return activity.__name__, get_type_hints(activity)["return"]
 
 
 def _decoded(raw: RawValue | None, type_: type) -> Any:

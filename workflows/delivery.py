@@ -6,6 +6,7 @@ Pure: `EventWorkflow` brings the time, the outcomes and the commands.
 from datetime import datetime
 
 from hookkeeper.commands import reopened
+from hookkeeper.kinds import KINDS
 from hookkeeper.messages.event import LOST, NEED_ATTENTION, Delivery, Reason, Receipt, Trigger
 from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.statuses import FinalStatus
@@ -67,7 +68,7 @@ class DeliveryState:
     def can_share_batch(self) -> bool:
         """Its attempt is made as soon as it is due, together with others."""
         record = self.record
-        return record.channel == "webhook" and record.rate is None and record.ordered is None
+        return KINDS[record.channel].is_quick and record.rate is None and record.ordered is None
 
     @property
     def is_held_by_webhook(self) -> bool:

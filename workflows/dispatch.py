@@ -1,9 +1,9 @@
 """Which activity runs a batch, through which task queue, with which priority and summary."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Unpack
+from typing import Unpack
 
 from pydantic_core import to_json
 from temporalio import workflow
@@ -11,16 +11,14 @@ from temporalio.common import Priority
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityCancellationType, ActivityConfig
 
-from activities.emails import EmailActivities
-from activities.notifications import NotificationActivities
-from activities.webhooks import WebhookActivities
 from hookkeeper import task_queues
+from hookkeeper.kind import Kind
+from hookkeeper.kinds import KINDS
 from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch, EventAttempts, Ongoing
 from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.outcomes import NOT_MADE, Outcome
-from hookkeeper.statuses import Channel
 from workflows import summaries
-from workflows.activities import is_cancelling, run_at_once, run_until_done
+from workflows.activities import NamedActivity, is_cancelling, run_at_once, run_until_done
 from workflows.delivery import DeliveryState
 
 EVENTS_BEFORE_FIRST_TASK = 3
@@ -33,12 +31,6 @@ RETRY_HEARTBEAT_TIMEOUT = timedelta(seconds=30)
 """The same for retries, which are late already. Most of them hang until their timeout, and each heartbeat is a write of
 Temporal's: hundreds of hanging retries cost it more than all deliveries of other tenants."""
 
-ACTIVITIES: dict[Channel, Callable[[Any, DeliveryBatch], Awaitable[BatchResult]]] = {
-    "webhook": WebhookActivities.deliver_webhooks,
-    "email": EmailActivities.send_emails,
-    "notification": NotificationActivities.send_notifications,
-}
-
 
 def start_batch(event: EventInput, deliveries: Sequence[DeliveryState], is_first: bool) -> asyncio.Task[BatchResult]:
     """Begin one attempt of each delivery, all of one channel. Cancelling the task cancels the activity."""
@@ -47,7 +39,7 @@ def start_batch(event: EventInput, deliveries: Sequence[DeliveryState], is_first
     first = deliveries[0]
     task_queue, priority = _route(event, first, is_first)
     running = make_attempts(
-        ACTIVITIES[first.record.channel],
+        KINDS[first.record.channel],
         batch,
         is_quick=is_first and event.quick and first.can_share_batch,
         task_queue=task_queue,
@@ -59,7 +51,7 @@ def start_batch(event: EventInput, deliveries: Sequence[DeliveryState], is_first
 
 
 async def make_attempts(
-    activity: Callable[[Any, DeliveryBatch], Awaitable[BatchResult]],
+    kind: Kind,
     batch: DeliveryBatch,
     *,
     is_quick: bool,
@@ -71,6 +63,7 @@ async def make_attempts(
     ordinary activity does.
     """
     config["cancellation_type"] = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+    activity = NamedActivity(kind.activity, BatchResult)
     config["start_to_close_timeout"] = timeout = batch_timeout(batch.targets)
     if is_quick:
         is_repeated = workflow.info().get_current_history_length() > EVENTS_BEFORE_FIRST_TASK
@@ -87,7 +80,7 @@ async def make_attempts(
 
 
 async def _join(
-    activity: Callable[[Any, DeliveryBatch], Awaitable[BatchResult]],
+    activity: NamedActivity[BatchResult],
     batch: DeliveryBatch,
     ongoing: Ongoing,
     config: ActivityConfig,

@@ -18,9 +18,9 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from activities.runs import RunActivities
-from activities.webhooks import WebhookActivities
 from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.commands import RunIsClosing, UnknownDelivery, select
+from hookkeeper.kinds import URL
 from hookkeeper.messages.batch import DeliveryBatch, EventAttempts
 from hookkeeper.messages.event import Delivery, EventInput, EventState, event_state
 from hookkeeper.messages.outcomes import Outcome
@@ -140,7 +140,7 @@ class SharedRunWorkflow:
             return [], timedelta()
         batch = DeliveryBatch(events=tuple(attempts for _, attempts in begun), is_shared=True, is_rest=is_rest)
         result = await make_attempts(
-            WebhookActivities.deliver_webhooks,
+            URL,
             batch,
             is_quick=all(event.event.quick for event, _ in begun),
             heartbeat_timeout=FIRST_HEARTBEAT_TIMEOUT,

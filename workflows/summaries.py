@@ -3,31 +3,24 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from hookkeeper.kinds import KINDS
 from hookkeeper.messages.alert import Alert
 from hookkeeper.messages.event import Delivery, Reason
-from hookkeeper.statuses import Channel
-from hookkeeper.wording import VERBS, duration
+from hookkeeper.wording import duration
 
 MAX_SUMMARY = 200
 HOLDS: dict[Reason | None, str] = {
     "webhook_paused": "held: webhook paused",
     "webhook_disabled": "held: webhook disabled",
 }
-MANY: dict[Channel, str] = {"webhook": "POST to {} webhooks", "email": "{} emails", "notification": "{} notifications"}
 
 
-def attempt_summary(channel: Channel, targets: Sequence[str], number: int) -> str:
+def attempt_summary(channel: str, targets: Sequence[str], number: int) -> str:
     """`POST https://acme.example/hook · attempt 3`, `email to ann@acme.example · attempt 1`.
 
     For several targets, their number and as many of them as fit.
     """
-    if len(targets) == 1:
-        what = f"{VERBS[channel]} {targets[0]}"
-    else:
-        what = MANY[channel].format(len(targets))
-        if channel != "webhook":
-            what += f": {'; '.join(targets)}"
-    return f"{what[:MAX_SUMMARY]} · attempt {number}"
+    return f"{KINDS[channel].shown(targets)[:MAX_SUMMARY]} · attempt {number}"
 
 
 def together_summary(events: Sequence[str], attempts: int) -> str:

@@ -28,6 +28,7 @@ from api.schemas.recoveries import HeldCount, QueueState, RecoveryCommandAccepte
 from api.views import statistics
 from hookkeeper.content.headers import MASK
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID
+from hookkeeper.kinds import LISTS
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.bulk_work import RecoveryScope, RecoveryState
 from hookkeeper.messages.event import Attempt, Delivery, EventInput, EventState
@@ -76,8 +77,7 @@ PREVIEW = Preview(
         headers={"content-type": "application/json", "webhook-id": EXAMPLE_EVENT_ID, "x-shop": MASK},
         body='{"id":"evt_example","type":"order.paid","timestamp":"2026-01-02T03:04:05.678Z","data":{"order":4711}}',
     ),
-    emails=[],
-    notifications=[],
+    **{kind.field: [] for kind, _ in LISTS},
 )
 
 DIGEST = "jBlM.l5D38wQb.-RcYEPJE.w4wr8wVcUWqYrF2X8w58Ng"

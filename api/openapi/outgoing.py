@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Response
 
 from hookkeeper.content.context import AlertKind
+from hookkeeper.kinds import Channel
 from hookkeeper.services.fields import ResponseModel, Time
-from hookkeeper.statuses import Channel
 
 Answers = dict[int | str, dict[str, Any]]
 

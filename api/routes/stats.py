@@ -12,11 +12,11 @@ from api.problems import KEYED
 from api.schemas.stats import StatisticsView
 from api.state import state_of
 from api.views import statistics
+from hookkeeper.kinds import Channel
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.index.statistics import GroupBy, Order, Statistics, StatisticsQuery
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.fields import EventType, GivenTime
-from hookkeeper.statuses import Channel
 from hookkeeper.times import utc_now
 
 router = APIRouter(prefix="/v1/stats", tags=["statistics"], route_class=GuardedRoute, responses=KEYED)

@@ -5,9 +5,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from api.problems import ProblemDocument
+from hookkeeper.kinds import Channel
 from hookkeeper.messages.event import Reason, ReceiptKind, Trigger
 from hookkeeper.services.fields import CountedPage, GivenTime, Line, RequestModel, ResponseModel, Time, with_examples
-from hookkeeper.statuses import Channel, DeliveryStatus, EventStatus
+from hookkeeper.statuses import DeliveryStatus, EventStatus
 
 
 class EventBatch(RequestModel):

@@ -3,10 +3,11 @@
 from typing import Literal
 
 from api.schemas.events import EventLinks
+from hookkeeper.kinds import Channel
 from hookkeeper.messages.bulk_work import BulkAction, RecoverableStatus
 from hookkeeper.messages.event import Reason
 from hookkeeper.services.fields import ResponseModel, Time
-from hookkeeper.statuses import Channel, DeliveryStatus
+from hookkeeper.statuses import DeliveryStatus
 
 
 class RecoveryView(ResponseModel):

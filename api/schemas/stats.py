@@ -2,9 +2,9 @@
 
 from pydantic import Field
 
+from hookkeeper.kinds import Channel
 from hookkeeper.registry.index.statistics import GroupBy
 from hookkeeper.services.fields import ResponseModel, Time
-from hookkeeper.statuses import Channel
 
 
 class AttemptOutcomes(ResponseModel):

@@ -12,7 +12,8 @@ from rich.markup import escape
 
 from cli.client.api import Api, ApiUnavailable
 from cli.console import Json
-from hookkeeper.wording import VERBS, duration
+from hookkeeper.kinds import KINDS
+from hookkeeper.wording import duration
 
 COLORS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "held": "yellow", "retrying": "yellow"}
 SHOWN_STATUSES = ("failed", "cancelled", "held", "sent")
@@ -48,7 +49,8 @@ def colored(status: str) -> str:
 
 def target(delivery: Json) -> str:
     """`POST https://acme.example/hook`, `email to ann@acme.example`, `notify slack`."""
-    return f"{VERBS[delivery['channel']]} {delivery['target']}"
+    kind = KINDS.get(delivery["channel"])  # the API may have others
+    return f"{kind.verb if kind else delivery['channel']} {delivery['target']}"
 
 
 def state(delivery: Json) -> str:

@@ -21,6 +21,7 @@ from starlette.types import Scope as AsgiScope
 
 from api.access import INNER_CALLER, GuardedRoute, scopes_of
 from hookkeeper.filters import OF_DELIVERIES, OF_EVENTS
+from hookkeeper.kinds import LISTS
 from hookkeeper.limits import TenantLimit
 from hookkeeper.services.caller import Caller
 
@@ -63,9 +64,10 @@ class Tool(NamedTuple):
 _PERIOD = ("last", "since", "until")
 _PAGE = ("limit", "cursor", "tenant")
 _OF_EVENT = ("data", "target", "response_headers", "response_excerpt", "detail", "note")
+LISTED = tuple(kind.field for kind, _ in LISTS)
 _OF_WEBHOOK = (
-    *("name", "description", "metadata", "url", "headers", "filter", "filter_error", "payload", "emails"),
-    *("notifications", "on_failure", "text"),
+    *("name", "description", "metadata", "url", "headers", "filter", "filter_error", "payload"),
+    *(*LISTED, "on_failure", "text"),
 )
 _OF_TYPE = ("description", "schema", "examples")
 TOOLS = (
@@ -133,7 +135,7 @@ TOOLS = (
         "Show what a registered webhook would send for an event. Nothing is sent.",
         "POST /v1/webhooks/preview",
         ("webhook_id", "event", "tenant"),
-        ("request", "emails", "notifications", "filter_error"),
+        ("request", *LISTED, "filter_error"),
     ),
     Tool(
         "retry_event",

@@ -31,6 +31,7 @@ from extensions.svix.base import (
 from extensions.svix.endpoints import EndpointOut
 from extensions.svix.messages import MessageOut, page_of_messages, read_message
 from hookkeeper.commands import UnknownDelivery
+from hookkeeper.kinds import URL
 from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.registry.event_rows import EventSnapshot
@@ -162,7 +163,7 @@ def _attempts(
 
 
 def _to_urls(snapshot: EventSnapshot) -> list[Delivery]:
-    return [delivery for delivery in snapshot.state.deliveries if delivery.channel == "webhook"]
+    return [delivery for delivery in snapshot.state.deliveries if delivery.channel == URL.name]
 
 
 def _id(number: int, endpoint_id: str, event_id: str) -> str:

@@ -128,6 +128,14 @@ class Email(BaseModel):
         return self
 
     @property
+    def target(self) -> str:
+        return ", ".join(self.to)
+
+    @property
+    def destination(self) -> tuple[Entries, ...]:
+        return self.to, self.cc, self.bcc
+
+    @property
     def address_count(self) -> int:
         """Addresses, each template counted as one."""
         return len(self.entries)
@@ -165,6 +173,11 @@ class RenderedEmail(BaseModel):
     def size(self) -> int:
         """Bytes of its texts, and of its data in memory."""
         return _size(self.text) + _size(self.html) + memory_of(self.template_data)
+
+
+def faults(email: Email, _: object) -> list[tuple[str, str]]:
+    """Return field and error of what no template decides."""
+    return check_addresses(email)
 
 
 def check_addresses(email: Email) -> list[tuple[str, str]]:

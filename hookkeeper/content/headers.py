@@ -77,6 +77,11 @@ def masked(headers: Mapping[str, str]) -> dict[str, str]:
     return dict.fromkeys(headers, MASK)
 
 
+def masked_values(headers: Mapping[str, str]) -> dict[str, str]:
+    """Mask all but a content-type, which is no secret, and decides how the body is written."""
+    return {name: value if name.lower() == "content-type" else MASK for name, value in headers.items()}
+
+
 def unmasked(given: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
     """Replace masks by the known values.
 

@@ -7,7 +7,7 @@ the secret that it stood for only if one secret can be meant: a wrong guess woul
 from collections.abc import Callable, Mapping, Sequence
 
 from hookkeeper.content import services
-from hookkeeper.content.headers import MASK
+from hookkeeper.content.headers import MASK, masked_values
 from hookkeeper.content.notifications import NO_HOST, HttpCall, Notification
 
 Items = Mapping[int, Notification]
@@ -18,13 +18,9 @@ def masked(notification: Notification) -> Notification:
     """Return the notification with its secrets masked: `slack://********`, `https://host/********`, header values."""
     if notification.http:
         call = notification.http
-        changed = call.model_copy(update={"url": _masked_url(call), "headers": masked_headers(call.headers)})
+        changed = call.model_copy(update={"url": _masked_url(call), "headers": masked_values(call.headers)})
         return notification.model_copy(update={"http": changed})
     return notification.model_copy(update={"service": _masked_service(notification)})
-
-
-def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: value if _is_open(name) else MASK for name, value in headers.items()}
 
 
 def unmasked(given: Sequence[Notification], known: Sequence[Notification]) -> tuple[Notification, ...]:
@@ -160,8 +156,3 @@ def _masked_url(call: HttpCall) -> str:
     if call.host:
         return f"{call.host}/{MASK}"
     return NO_HOST[call.url.lower().startswith("http://")]
-
-
-def _is_open(name: str) -> bool:
-    """A content-type is no secret, and decides how the body is written."""
-    return name.lower() == "content-type"

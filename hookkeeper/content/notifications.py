@@ -3,7 +3,8 @@ of alerts."""
 
 import hashlib
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -11,11 +12,19 @@ from hookkeeper.content import defaults, json_text, services, template_fields
 from hookkeeper.content.context import Context
 from hookkeeper.content.emails import Email
 from hookkeeper.content.errors import BadTemplate
-from hookkeeper.content.headers import MASK, MAX_VALUE, check_names, check_origin, check_total, check_value
+from hookkeeper.content.headers import (
+    MASK,
+    MAX_VALUE,
+    check_names,
+    check_origin,
+    check_total,
+    check_value,
+    masked_values,
+)
 from hookkeeper.content.payload import JSON, body_of
-from hookkeeper.content.sizes import DEFAULT_LIMITS, RenderLimits, check_body
+from hookkeeper.content.sizes import DEFAULT_LIMITS, MAX_HEADER_BYTES, RenderLimits, check_body
 from hookkeeper.content.text import LINES, check_line, truncate
-from hookkeeper.content.urls import MAX_URL, check_url
+from hookkeeper.content.urls import MAX_URL, UrlRules, check_reachable, check_scheme, check_url
 
 MAX_BODY = 64 * 1024
 MAX_DEFAULT_BODY = 2000
@@ -112,6 +121,10 @@ class RenderedHttpCall(BaseModel):
         """Bytes of the body."""
         return len(self.body)
 
+    @property
+    def shown(self) -> dict[str, Any]:
+        return {"headers": masked_values(self.headers), "body": self.body.decode()}
+
 
 class Notification(BaseModel):
     """A notification through a service such as Slack, or a call of an HTTP API."""
@@ -141,6 +154,10 @@ class Notification(BaseModel):
     def target(self) -> str:
         """For display: `slack`, or `POST https://api.example`."""
         return services.name_of(self.service) if self.service else (self.http.target if self.http else "")
+
+    @property
+    def destination(self) -> tuple[str | None, ...]:
+        return (self.service, *((self.http.method, self.http.url) if self.http else ()))
 
 
 class OnFailure(BaseModel):
@@ -176,6 +193,10 @@ class RenderedNotification(BaseModel):
         """Bytes of the body."""
         return len(self.body.encode())
 
+    @property
+    def shown(self) -> dict[str, Any]:
+        return {"title": self.title, "body": self.body}
+
     def call(self) -> RenderedHttpCall:
         """Return the request to the service."""
         request = services.request_of(self.service, services.Note(self.title, self.body, self.key, self.resolves))
@@ -191,6 +212,30 @@ def check(notification: Notification) -> None:
         return
     template_fields.check("title", notification.title)
     template_fields.check("body", notification.body)
+
+
+def faults(notification: Notification, rules: UrlRules) -> list[tuple[str, str]]:
+    """Return field and error of what no template decides."""
+    found = []
+    for field, check in _checks(notification, rules):
+        try:
+            check()
+        except ValueError as error:
+            found.append((field, str(error)))
+    return found
+
+
+def _checks(notification: Notification, rules: UrlRules) -> Iterator[tuple[str, Callable[[], None]]]:
+    call, service = notification.http, notification.service
+    if call:
+        yield "http.headers", lambda: check_total(call.headers, MAX_HEADER_BYTES)
+        yield "http.url", lambda: check_scheme(call.url, rules.require_https)
+    if call and (host := call.host):
+        yield "http.url", lambda: check_reachable(host, rules.allowed)
+    if service and MASK not in service:
+        url = services.url_of(service)
+        yield "service", lambda: check_scheme(url, rules.require_https)
+        yield "service", lambda: check_reachable(url, rules.allowed)
 
 
 def render_notification(

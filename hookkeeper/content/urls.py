@@ -2,6 +2,7 @@
 
 import re
 from ipaddress import ip_address
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from hookkeeper.addresses import BAD_PORTS, EVERYWHERE, Networks, ends_in_number, is_allowed
@@ -58,6 +59,13 @@ def check_reachable(url: str, allowed: Networks) -> None:
         _check_address(host, allowed)
     elif _is_private_name(host.lower().rstrip("."), allowed):
         raise ValueError("has a host of a private network" + _ASK_OPERATOR)
+
+
+class UrlRules(NamedTuple):
+    """What the operator allows."""
+
+    require_https: bool
+    allowed: Networks
 
 
 def check_proxy(url: str) -> str:

@@ -10,7 +10,7 @@ from hookkeeper import ids
 from hookkeeper.messages import Message
 from hookkeeper.messages.outcomes import ReservedTime
 from hookkeeper.policy import OrderPolicy
-from hookkeeper.statuses import Channel, DeliveryStatus, EventStatus, FinalStatus
+from hookkeeper.statuses import DeliveryStatus, EventStatus, FinalStatus
 
 Trigger = Literal["scheduled", "manual"]
 ReceiptKind = Literal["delivered", "deferred", "bounced", "dropped", "spam_report"]
@@ -76,7 +76,7 @@ class Delivery(Message):
 
     id: str
     webhook_id: str
-    channel: Channel = "webhook"
+    channel: str = "webhook"
     target: str = ""
     status: DeliveryStatus = "pending"
     reason: Reason | None = None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hookkeeper import ids
 from hookkeeper.messages.event import Delivery, EventInput, Reason
-from hookkeeper.statuses import Channel, DeliveryStatus, EventStatus
+from hookkeeper.statuses import DeliveryStatus, EventStatus
 
 
 class EventKey(NamedTuple):
@@ -28,7 +28,7 @@ class DeliveryRow(NamedTuple):
     part: int
     """The number of the run that has it."""
     webhook_id: str
-    channel: Channel
+    channel: str
     type: str
     """That of the event."""
     status: DeliveryStatus

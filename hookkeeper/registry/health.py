@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, Select, case, func, literal, select, updat
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import load_only
 
+from hookkeeper.kinds import URL
 from hookkeeper.policy import HealthDefaults, HealthStatus
 from hookkeeper.registry.audit import AuditEntry, add_entry
 from hookkeeper.registry.database import Database
@@ -32,8 +33,6 @@ AUTOMATIC = "hookkeeper"
 """The key in audit entries of webhooks that are disabled or enabled automatically."""
 MAX_TEXT = 200
 """Characters of what a failed attempt was answered."""
-URL = "webhook"
-"""The name of the URL among the targets of a webhook."""
 
 DisabledReason = Literal["failing", "gone"]
 """Why a webhook was disabled automatically: it failed for too long; it answered 410."""
@@ -49,7 +48,6 @@ _RECORDED = (
     *("tenant", "url", "enabled", "disabled_reason", "disabled_at", "disable_after", "alert_after"),
     *("failing", "unhealthy_since", "failing_from", "last_success_at", "slow_at", *CLEAN),
 )
-_TARGETS = ("emails", "email_numbers", "notifications", "notification_numbers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ class AttemptResult:
     """It took over a second, as others before."""
     url: str | None = None
     """Where the request went, if that is known."""
-    target: str = URL
+    target: str = URL.name
     """As in `failing`."""
     status_code: int | None = None
     error: str | None = None
@@ -77,7 +75,7 @@ class AttemptResult:
     @property
     def tells_of_url(self) -> bool:
         """Whether a request was made to the webhook's URL."""
-        return self.target == URL and self.error != "bad_template"
+        return self.target == URL.name and self.error != "bad_template"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +149,7 @@ def needs_recording(webhook: Webhook, target: str, now: datetime, *, slow: bool 
     """
     if slow and _is_over(webhook.slow_at, now):
         return True
-    is_clean = target != URL or not any(getattr(webhook, name) for name in CLEAN)
+    is_clean = target != URL.name or not any(getattr(webhook, name) for name in CLEAN)
     return target in webhook.failing or not is_clean or _is_over(webhook.last_success_at, now)
 
 
@@ -304,9 +302,9 @@ async def _has(session: AsyncSession, webhook: Webhook, target: str) -> bool:
     """Return whether the webhook still has this target, which it may have lost during the attempt."""
     if target in webhook.failing:
         return True
-    if target == URL:
+    if target == URL.name:
         return bool(webhook.url)
-    await session.refresh(webhook, _TARGETS)
+    await session.refresh(webhook, ("targets",))
     return any(part_of(each.id) == target for each in targets_of(webhook))
 
 

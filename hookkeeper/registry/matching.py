@@ -7,13 +7,11 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, select
 
-from hookkeeper.content.emails import Email
-from hookkeeper.content.notifications import Notification
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.compiled import Compiled
 from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.models import Webhook, WebhookPattern, is_hanging, rate_at_present, without_secrets
-from hookkeeper.registry.numbering import Numbers
+from hookkeeper.registry.numbering import Targets
 
 SLOW_FOR = timedelta(minutes=2)
 """After attempts that took over a second."""
@@ -39,10 +37,7 @@ class MatchingWebhook:
     throttled_until: datetime | None
     slow_at: datetime | None
     last_success_at: datetime | None
-    emails: tuple[Email, ...]
-    notifications: tuple[Notification, ...]
-    email_numbers: Numbers | None
-    notification_numbers: Numbers | None
+    targets: Targets
 
     @property
     def target(self) -> str:

@@ -5,6 +5,7 @@ The tables of keys, of the portal and of the audit log are in `hookkeeper.regist
 
 from datetime import UTC, datetime
 from functools import cache
+from types import GenericAlias
 from typing import Any, ClassVar, get_origin
 from urllib.parse import urlsplit, urlunsplit
 
@@ -14,13 +15,14 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_co
 from sqlalchemy.types import TypeDecorator
 
 from hookkeeper.content.context import AlertKind, WebhookContext
-from hookkeeper.content.emails import Email
-from hookkeeper.content.notifications import Notification, OnFailure
+from hookkeeper.content.notifications import OnFailure
 from hookkeeper.content.payload import Payload
 from hookkeeper.content.tls import Tls
+from hookkeeper.kind import load
+from hookkeeper.kinds import LISTS
 from hookkeeper.policy import AlertAfter, OrderPolicy, RetryPolicy
 from hookkeeper.registry.encryption import EncryptedJson, EncryptedText
-from hookkeeper.registry.numbering import Numbers
+from hookkeeper.registry.numbering import Numbered, Targets
 from hookkeeper.times import utc_now
 
 UNHEALTHY = text("unhealthy_since IS NOT NULL")
@@ -53,6 +55,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+AS_GIVEN: dict[str, Any] = {"mode": "json", "exclude_unset": True}
+"""How a model is written: unset fields remain unset, so defaults apply."""
+
+
 class ElementJson(TypeDecorator[Any]):
     """An element of a webhook as it was given: unset fields remain unset, so defaults apply."""
 
@@ -65,7 +71,7 @@ class ElementJson(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """Dump the given fields; an empty value is NULL."""
-        return _adapter(self.kind).dump_python(value, mode="json", exclude_unset=True) if value else None
+        return _adapter(self.kind).dump_python(value, **AS_GIVEN) if value else None
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """Load the element; NULL is None, or an empty tuple or dict."""
@@ -73,6 +79,33 @@ class ElementJson(TypeDecorator[Any]):
             kind = get_origin(self.kind)
             return kind() if kind in (tuple, dict) else None
         return _adapter(self.kind).validate_python(value)
+
+
+class TargetsJson(TypeDecorator[Any]):
+    """The targets of each kind, as they were given. Those of a kind that is not installed are kept as they are."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Dump the given fields; no targets are NULL."""
+        return {
+            name: {**targets._asdict(), "items": _adapter(_items_of(name)).dump_python(targets.items, **AS_GIVEN)}
+            for name, targets in value.items()
+        } or None
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Load the targets; NULL is none."""
+        return {
+            name: Numbered(_adapter(_items_of(name)).validate_python(of["items"]), tuple(of["numbers"]), of["used"])
+            for name, of in (value or {}).items()
+        }
+
+
+@cache
+def _items_of(name: str) -> Any:
+    model = next((load(items.model) for kind, items in LISTS if kind.name == name), Any)
+    return GenericAlias(tuple, (model, ...))
 
 
 @cache
@@ -148,7 +181,6 @@ class Base(MappedAsDataclass, DeclarativeBase):
         AlertAfter: ElementJson(AlertAfter),
         AlertState: ElementJson(AlertState),
         IncidentState: ElementJson(IncidentState),
-        Numbers: ElementJson(Numbers),
         list[str]: JSON,
         list[Any]: JSON,
         dict[str, Any]: JSON(none_as_null=True),
@@ -188,7 +220,7 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant: Mapped[str]
     url: Mapped[str] = mapped_column(EncryptedText("webhooks.url"))
-    """Empty if it has only emails or notifications."""
+    """Empty if it has only other targets."""
     events: Mapped[list[str]]
     secret: Mapped[str] = mapped_column(EncryptedText("webhooks.secret"))
     uid: Mapped[str | None] = mapped_column(default=None)
@@ -251,15 +283,10 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     """Events that were not sent because the filter failed."""
     filter_error: Mapped[str | None] = mapped_column(EncryptedText("webhooks.filter_error"), default=None)
     """The filter's latest error."""
-    emails: Mapped[tuple[Email, ...]] = mapped_column(
-        EncryptedJson("webhooks.emails", ElementJson(tuple[Email, ...])), default=(), nullable=True
+    targets: Mapped[Targets] = mapped_column(
+        EncryptedJson("webhooks.targets", TargetsJson()), default_factory=dict, nullable=True
     )
-    notifications: Mapped[tuple[Notification, ...]] = mapped_column(
-        EncryptedJson("webhooks.notifications", ElementJson(tuple[Notification, ...])), default=(), nullable=True
-    )
-    email_numbers: Mapped[Numbers | None] = mapped_column(default=None)
-    """NULL: 1, 2, 3, …"""
-    notification_numbers: Mapped[Numbers | None] = mapped_column(default=None)
+    """All but its URL."""
     on_failure: Mapped[OnFailure | None] = mapped_column(
         EncryptedJson("webhooks.on_failure", ElementJson(OnFailure)), default=None
     )

@@ -1,60 +1,49 @@
-"""Numbers of a webhook's emails and notifications. Pure.
+"""Numbers of a webhook's targets of a kind. Pure.
 
 A number is part of a delivery's id and stays with its target: if the first email is removed while deliveries are in
 progress, the second must not take its number. A used number is never given to another target.
 """
 
-from collections.abc import Sequence
-from typing import TypeVar
-
-from pydantic import BaseModel, ConfigDict
-
-from hookkeeper.content.emails import Email
-from hookkeeper.content.notifications import Notification
-
-Part = TypeVar("Part", Email, Notification)
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 
-class Numbers(BaseModel):
-    """The numbers of a webhook's emails, or of its notifications, in the order of their definition."""
+class Numbered(NamedTuple):
+    """The targets of one kind, in the order of their definition."""
 
-    model_config = ConfigDict(frozen=True)
-
+    items: tuple[Any, ...] = ()
+    """Models of the kind; JSON, of a kind that is not installed."""
     numbers: tuple[int, ...] = ()
     used: int = 0
     """The highest number so far."""
 
 
-def first(count: int) -> Numbers:
-    """Return the numbers of a new webhook: 1, 2, 3, …"""
-    return Numbers(numbers=tuple(range(1, count + 1)), used=count)
+Targets = Mapping[str, Numbered]
+"""The targets of a webhook, by kind, without its URL."""
+NONE = Numbered()
 
 
-def renumber(given: Sequence[Part], known: Sequence[Part], old: Numbers) -> Numbers:
-    """Keep the number of each part that is unchanged, else has the same destination, else has the same index."""
+def first(items: Sequence[Any]) -> Numbered:
+    """Number the targets of a new webhook: 1, 2, 3, …"""
+    return renumber(items, NONE)
+
+
+def renumber(given: Sequence[Any], known: Numbered) -> Numbered:
+    """Keep the number of each target that is unchanged, else has the same destination, else has the same index."""
     kept: dict[int, int] = {}
-    left = dict(enumerate(known))
-    for form in (_whole, _destination):
+    left = dict(enumerate(known.items))
+    forms: tuple[Callable[[Any], Any], ...] = (lambda item: item, lambda item: item.destination)
+    for form in forms:
         for index in (index for index in range(len(given)) if index not in kept):
-            same = next((other for other, part in left.items() if form(part) == form(given[index])), None)
+            same = next((other for other, item in left.items() if form(item) == form(given[index])), None)
             if same is not None:
-                kept[index] = old.numbers[same]
+                kept[index] = known.numbers[same]
                 del left[same]
-    if len(given) == len(known):
+    if len(given) == len(known.items):
         for index in (index for index in range(len(given)) if index not in kept and index in left):
-            kept[index] = old.numbers[index]
-    used, numbers = old.used, []
+            kept[index] = known.numbers[index]
+    used, numbers = known.used, []
     for index in range(len(given)):
         used += index not in kept
         numbers.append(kept.get(index, used))
-    return Numbers(numbers=tuple(numbers), used=used)
-
-
-def _whole(part: Email | Notification) -> str:
-    return part.model_dump_json()
-
-
-def _destination(part: Email | Notification) -> str:
-    if isinstance(part, Email):
-        return part.model_dump_json(include={"to", "cc", "bcc"})
-    return part.model_dump_json(include={"service": True, "http": {"method", "url"}})
+    return Numbered(tuple(given), tuple(numbers), used)

@@ -20,7 +20,6 @@ from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.health import begin_anew, drop_removed_targets, status_column
 from hookkeeper.registry.matching import Matching, MatchingWebhook, patterns_for
 from hookkeeper.registry.models import MOVING, Webhook, WebhookPattern, without_secrets
-from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.paging import read_page_of_large, read_page_of_matching
 from hookkeeper.registry.webhook_reads import FoundWebhooks, WebhookReads
 from hookkeeper.times import rfc3339, utc_now
@@ -286,22 +285,11 @@ def _apply(changes: dict[str, Any], webhook: Webhook) -> bool:
         webhook.filter_errors = webhook.filter_error = None
     if "rate_limit" in changed:
         webhook.next_slot_at = None  # times reserved at the old rate do not apply to the new one
-    _renumber(webhook, changes)
     for name, value in changes.items():
         setattr(webhook, name, value)
     drop_removed_targets(webhook)
     webhook.updated_at = now
     return True
-
-
-def _renumber(webhook: Webhook, changes: dict[str, Any]) -> None:
-    """Let each email and notification keep its number, and so its deliveries, through a change."""
-    if "emails" in changes:
-        old = webhook.email_numbers or first(len(webhook.emails))
-        webhook.email_numbers = renumber(changes["emails"], webhook.emails, old)
-    if "notifications" in changes:
-        old = webhook.notification_numbers or first(len(webhook.notifications))
-        webhook.notification_numbers = renumber(changes["notifications"], webhook.notifications, old)
 
 
 def _of(tenant: str | None) -> tuple[ColumnElement[bool], ...]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hookkeeper.content.errors import ContentError, TooCostly
+from hookkeeper.kind import load
 from hookkeeper.sandbox.functions import Function
 from hookkeeper.sandbox.messages import (
     LENGTH,
@@ -25,7 +26,6 @@ from hookkeeper.sandbox.messages import (
     content_error,
     decoded,
     error,
-    load,
     message,
     read_request,
     result,

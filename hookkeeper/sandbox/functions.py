@@ -5,13 +5,9 @@ Requests and answers are JSON. The table has the types of arguments and results 
 
 from typing import NamedTuple
 
-EMAIL, NOTIFICATION, PAYLOAD = (
-    "hookkeeper.content.emails:Email",
-    "hookkeeper.content.notifications:Notification",
-    "hookkeeper.content.payload:Payload",
-)
+from hookkeeper.kinds import LISTS
 
-
+PAYLOAD = "hookkeeper.content.payload:Payload"
 LIMITS = "hookkeeper.content.sizes:RenderLimits"
 
 
@@ -25,22 +21,16 @@ class Function(NamedTuple):
 
 
 FUNCTIONS: dict[str, Function] = {
-    "hookkeeper.content.emails.check": Function((EMAIL,)),
-    "hookkeeper.content.emails.render_email": Function(
-        (EMAIL, None, LIMITS), ("hookkeeper.content.emails:RenderedEmail",)
-    ),
     "hookkeeper.content.filters.check": Function(),
     "hookkeeper.content.filters.check_key": Function(),
     "hookkeeper.content.filters.key_of": Function(),
     "hookkeeper.content.filters.matches": Function(),
     "hookkeeper.content.json_schemas.check": Function(),
     "hookkeeper.content.json_schemas.errors": Function(),
-    "hookkeeper.content.notifications.check": Function((NOTIFICATION,)),
-    "hookkeeper.content.notifications.render_notification": Function(
-        (NOTIFICATION, None, LIMITS),
-        ("hookkeeper.content.notifications:RenderedNotification", "hookkeeper.content.notifications:RenderedHttpCall"),
-    ),
     "hookkeeper.content.payload.body_of": Function((PAYLOAD, None, LIMITS), ("hookkeeper.content.payload:Body",)),
     "hookkeeper.content.payload.check": Function((PAYLOAD,)),
     "hookkeeper.content.tls.check": Function(("hookkeeper.content.tls:Tls", "datetime:datetime")),
 }
+for _, items in LISTS:
+    FUNCTIONS[items.check.replace(":", ".")] = Function((items.model,))
+    FUNCTIONS[items.render.replace(":", ".")] = Function((items.model, None, LIMITS), items.rendered)

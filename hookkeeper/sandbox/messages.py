@@ -9,11 +9,11 @@ import json
 import struct
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib import import_module
 from typing import Any, NamedTuple, Union
 
 from hookkeeper.content import errors
 from hookkeeper.content.errors import ContentError
+from hookkeeper.kind import load
 from hookkeeper.sandbox.functions import Function
 
 LENGTH = struct.Struct("!Q")
@@ -104,12 +104,6 @@ def read_answer(function: Function, content: bytes) -> Any:
         return _READ[kind](function, value)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as bad:
         raise BadAnswer(f"a child of the sandbox gave an invalid answer: {type(bad).__name__}") from None
-
-
-def load(name: str) -> Any:
-    """Import an object by `module:name`."""
-    module, _, attribute = name.partition(":")
-    return getattr(import_module(module), attribute)
 
 
 def name_of(function: Callable[..., Any]) -> str:

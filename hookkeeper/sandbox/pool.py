@@ -15,10 +15,11 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 from cachetools import LRUCache
 
 from hookkeeper.content.errors import CodeSuspended, ContentError, TooCostly
+from hookkeeper.kind import load
 from hookkeeper.limits import TenantLimit
 from hookkeeper.sandbox.children import Children, SandboxChild, SandboxUnavailable
 from hookkeeper.sandbox.functions import Function
-from hookkeeper.sandbox.messages import BadAnswer, dumps, encoded, load, name_of, read_answer, request
+from hookkeeper.sandbox.messages import BadAnswer, dumps, encoded, name_of, read_answer, request
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")

@@ -16,6 +16,7 @@ from hookkeeper.content import filters
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.search_terms import Key, keys_of, keys_of_channels
+from hookkeeper.kinds import KINDS
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.messages.outcomes import ReservedTime
 from hookkeeper.policy import OrderPolicy
@@ -356,7 +357,7 @@ def _check_times(event: NewEvent, now: datetime) -> None:
 
 
 def _in_line(delivery: Delivery, ordered: OrderPolicy | None, key: str, is_due: bool) -> Delivery:
-    if ordered is None or delivery.channel != "webhook":
+    if ordered is None or not KINDS[delivery.channel].is_paced:
         return delivery
     line = ids.line_of(delivery.webhook_id, key)
     return delivery.model_copy(
@@ -366,7 +367,7 @@ def _in_line(delivery: Delivery, ordered: OrderPolicy | None, key: str, is_due: 
 
 def _at_slot(delivery: Delivery, slots: Mapping[str, ReservedTime]) -> Delivery:
     slot = slots.get(delivery.webhook_id)
-    if slot is None or delivery.channel != "webhook":
+    if slot is None or not KINDS[delivery.channel].is_paced:
         return delivery
     return delivery.model_copy(update={"slot": slot, "next_attempt_at": slot.at})
 
@@ -377,13 +378,13 @@ def deliveries_of(webhook: Webhook | MatchingWebhook, *, manual: bool = False) -
 
 
 def _delivery(webhook: Webhook | MatchingWebhook, target: Target, manual: bool) -> Delivery:
-    to_url = target.channel == "webhook"
+    is_paced = target.kind.is_paced
     return Delivery(
         id=target.id,
         webhook_id=webhook.id,
-        channel=target.channel,
+        channel=target.kind.name,
         target=target.shown,
         requested=manual,
-        rate=webhook.current_rate if to_url else None,
-        degraded=to_url and webhook.is_hanging,
+        rate=webhook.current_rate if is_paced else None,
+        degraded=is_paced and webhook.is_hanging,
     )

@@ -1,25 +1,27 @@
 """Make what a webhook would send for an event, and send nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from types import GenericAlias
 from typing import Any
 
 from pydantic import Field
 
 from hookkeeper.content import filters
 from hookkeeper.content.context import OutgoingEvent, context_of
-from hookkeeper.content.emails import Email, RenderedEmail, render_email
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import masked
-from hookkeeper.content.masking import masked_headers
-from hookkeeper.content.notifications import Notification, RenderedHttpCall, render_notification
 from hookkeeper.content.payload import body_of
 from hookkeeper.content.sizes import RenderLimits
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID
+from hookkeeper.kind import Items, load
+from hookkeeper.kinds import LISTS
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.matching import hears, patterns_for
 from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.targets import items_of
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.fields import Channels, EventType, RequestModel, ResponseModel, with_examples
+from hookkeeper.services.target_fields import with_lists
 from hookkeeper.services.webhook_requests import named_for
 from hookkeeper.times import utc_now
 
@@ -56,19 +58,7 @@ class RequestPreview(ResponseModel):
     """Why nothing can be sent: the delivery would fail as `bad_template`."""
 
 
-class EmailPreview(ResponseModel):
-    rendered: RenderedEmail | None = None
-    problem: str | None = None
-
-
-class NotificationPreview(ResponseModel):
-    target: str
-    title: str | None = None
-    headers: dict[str, str] = Field(default_factory=dict)
-    body: str | None = None
-    problem: str | None = None
-
-
+@with_lists(lambda items: (GenericAlias(list, load(items.preview)), ...))
 class Preview(ResponseModel):
     type: str
     """The type of the event."""
@@ -76,12 +66,10 @@ class Preview(ResponseModel):
     """Whether the webhook's patterns, channels and filter match the event."""
     filter_error: str | None = None
     request: RequestPreview | None = None
-    emails: list[EmailPreview]
-    notifications: list[NotificationPreview]
 
 
 class Previewer:
-    """Makes the request, the emails and the notifications of a webhook for one event."""
+    """Makes what a webhook would send to each of its targets for one event."""
 
     def __init__(self, sandbox: Sandbox, webhook: Webhook, sample: SampleEvent, limits: RenderLimits) -> None:
         self._sandbox = sandbox.for_(webhook.tenant)
@@ -101,8 +89,7 @@ class Previewer:
             matches=matches and listens,
             filter_error=filter_error,
             request=await self._request() if self._webhook.url else None,
-            emails=[await self._email(email) for email in self._webhook.emails],
-            notifications=[await self._notification(notification) for notification in self._webhook.notifications],
+            **{kind.field: await self._of(items, items_of(self._webhook, kind)) for kind, items in LISTS},
         )
 
     async def _filtered(self) -> tuple[bool, str | None]:
@@ -121,19 +108,10 @@ class Previewer:
         headers |= named_for(self._webhook, {"webhook-id": EXAMPLE_EVENT_ID})
         return RequestPreview(url=self._webhook.target, headers=headers, body=body.content.decode())
 
-    async def _email(self, email: Email) -> EmailPreview:
-        rendered, problem = await self._made(render_email, email)
-        return EmailPreview(rendered=rendered, problem=problem)
-
-    async def _notification(self, notification: Notification) -> NotificationPreview:
-        rendered, problem = await self._made(render_notification, notification)
-        if rendered is None:
-            return NotificationPreview(target=notification.target, problem=problem)
-        if isinstance(rendered, RenderedHttpCall):
-            return NotificationPreview(
-                target=notification.target, headers=masked_headers(rendered.headers), body=rendered.body.decode()
-            )
-        return NotificationPreview(target=notification.target, title=rendered.title, body=rendered.body)
+    async def _of(self, items: Items, targets: Iterable[Any]) -> list[Any]:
+        """Make the previews of a kind."""
+        preview, render = load(items.preview), load(items.render)
+        return [preview.made(target, *await self._made(render, target)) for target in targets]
 
     async def _made(self, make: Callable[[Any, Any, RenderLimits], Any], element: Any) -> tuple[Any, str | None]:
         try:

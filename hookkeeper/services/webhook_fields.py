@@ -4,16 +4,18 @@ This is the one description: the OpenAPI document, the form of the dashboard and
 made of it. A new field needs a column in `hookkeeper.registry.models`, a migration, and the code that uses it.
 """
 
-from typing import Annotated, Self
+from types import GenericAlias
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from hookkeeper.content.emails import Email
-from hookkeeper.content.notifications import Notification, OnFailure
+from hookkeeper.content.notifications import OnFailure
 from hookkeeper.content.payload import Payload
 from hookkeeper.content.text import SECONDS
 from hookkeeper.content.tls import Tls
 from hookkeeper.crypto.signing_keys import Scheme
+from hookkeeper.kind import Items, load
+from hookkeeper.kinds import LISTS
 from hookkeeper.links import DEFAULT_TENANT
 from hookkeeper.policy import AlertAfter, HealthStatus, Order, OrderPolicy, RetryPolicy
 from hookkeeper.services.fields import (
@@ -35,6 +37,7 @@ from hookkeeper.services.fields import (
     Url,
     with_examples,
 )
+from hookkeeper.services.target_fields import NEEDS_TARGET, has_target, with_lists
 
 STEPS = {
     "Where and which events": (
@@ -49,7 +52,7 @@ STEPS = {
         "metadata",
         "enabled",
     ),
-    "What is sent": ("payload", "headers", "signature_scheme", "secret", "tls", "emails", "notifications"),
+    "What is sent": ("payload", "headers", "signature_scheme", "secret", "tls", *(kind.field for kind, _ in LISTS)),
     "Behaviour": (
         "retry",
         "timeout",
@@ -62,8 +65,15 @@ STEPS = {
     ),
 }
 """The groups of fields in the form, and in the help of commands."""
+MAX_ITEMS = 10
+"""Targets of a kind."""
 
 
+def _list_of(items: Items) -> Any:
+    return GenericAlias(tuple, (load(items.model), ...)), Field((), max_length=MAX_ITEMS, description=items.help)
+
+
+@with_lists(_list_of)
 class WebhookFields(RequestModel):
     """What can be set when a webhook is made, and changed later."""
 
@@ -83,10 +93,6 @@ class WebhookFields(RequestModel):
     """A CEL expression on `event`. Only events for which it is true are sent."""
     payload: Payload | None = None
     """The format of the body. By default `{"id", "type", "timestamp", "data"}`."""
-    emails: tuple[Email, ...] = Field((), max_length=10)
-    """Emails to send for each event."""
-    notifications: tuple[Notification, ...] = Field((), max_length=10)
-    """Messages to services such as Slack, or calls of HTTP APIs, for each event. URLs are masked in responses."""
     on_failure: OnFailure | None = Field(None, title="Alerts")
     """Alerts: when the webhook is failing, will be disabled, was disabled, and works again; and when a delivery fails
     for good."""
@@ -136,8 +142,8 @@ class NewWebhook(WebhookFields):
 
     @model_validator(mode="after")
     def _has_a_target(self) -> Self:
-        if not (self.url or self.emails or self.notifications):
-            raise ValueError("a webhook needs a url, emails or notifications")
+        if not has_target(dict(self)):
+            raise ValueError(NEEDS_TARGET)
         return self
 
 

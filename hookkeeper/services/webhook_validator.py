@@ -6,23 +6,26 @@ rendered with the examples of the types that the webhook names.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from hookkeeper.addresses import parse_networks
-from hookkeeper.content import emails, filters, notifications, payload, services, tls
+from hookkeeper.content import filters, payload, tls
 from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.headers import MASK, check_total
-from hookkeeper.content.notifications import Notification, OnFailure
+from hookkeeper.content.notifications import OnFailure
 from hookkeeper.content.sizes import MAX_HEADER_BYTES
 from hookkeeper.content.templates import EXAMPLE_EVENT_ID, EXAMPLE_WEBHOOK_ID
-from hookkeeper.content.urls import check_reachable, check_scheme
+from hookkeeper.content.urls import UrlRules, check_reachable, check_scheme
+from hookkeeper.kind import Items, load
+from hookkeeper.kinds import LISTS
 from hookkeeper.policy import OrderKey
 from hookkeeper.registry.catalogue import Catalogue
 from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.targets import lists_of
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.errors import BadField, Invalid
 from hookkeeper.services.fields import EVENT_TYPE
@@ -55,7 +58,7 @@ class WebhookValidator:
         """Raise Invalid, which names each bad field of a webhook, or of changes to the `known` one."""
         whole = _after_change(given, known)
         self._check_address_count(given, whole)
-        bad = await self._bad_addresses(given)
+        bad = await self._faults(given)
         for path, check in self._checks(given):
             try:
                 await check()
@@ -79,14 +82,13 @@ class WebhookValidator:
             detail = f"the emails have {count} addresses in total, including on_failure; the maximum is {most}"
             raise Invalid.field("emails" if given.get("emails") else "on_failure.emails", detail)
 
-    async def _bad_addresses(self, given: dict[str, Any]) -> list[BadField]:
-        alerts: OnFailure | None = given.get("on_failure")
-        messages = [(f"emails.{n}", email) for n, email in enumerate(given.get("emails") or ())]
-        messages += [(f"on_failure.emails.{n}", email) for n, email in enumerate(alerts.emails if alerts else ())]
+    async def _faults(self, given: dict[str, Any]) -> list[BadField]:
+        rules = UrlRules(self._settings.require_https, self._networks)
         return [
             BadField(path=f"{path}.{field}", detail=detail)
-            for path, email in messages
-            for field, detail in await asyncio.to_thread(emails.check_addresses, email)
+            for path, items, item in _items(given)
+            if items.faults
+            for field, detail in await asyncio.to_thread(load(items.faults), item, rules)
         ]
 
     async def _errors_with_examples(self, given: dict[str, Any], whole: dict[str, Any]) -> AsyncIterator[BadField]:
@@ -94,11 +96,7 @@ class WebhookValidator:
         elements: list[tuple[str, Callable[..., Any], Any]] = []
         if given.get("payload"):
             elements.append(("payload", payload.body_of, given["payload"]))
-        elements += [(f"emails.{n}", emails.render_email, email) for n, email in enumerate(given.get("emails") or ())]
-        elements += [
-            (f"notifications.{n}", notifications.render_notification, notification)
-            for n, notification in enumerate(given.get("notifications") or ())
-        ]
+        elements += [(path, load(items.render), item) for path, items, item in _own_items(given)]
         if not elements:
             return
         about = WebhookContext(whole["id"], whole["name"], whole["metadata"])
@@ -141,26 +139,8 @@ class WebhookValidator:
             yield "ordered.key", partial(self._sandbox.call, filters.check_key, order.key)
         if given.get("payload"):
             yield "payload", partial(self._sandbox.call, payload.check, given["payload"])
-        yield from self._messages("", given.get("emails") or (), given.get("notifications") or ())
-        alerts: OnFailure | None = given.get("on_failure")
-        if alerts:
-            yield from self._messages("on_failure.", alerts.emails, alerts.notifications)
-
-    def _messages(
-        self, prefix: str, given_emails: Any, given_notifications: tuple[Notification, ...]
-    ) -> Iterator[tuple[str, Check]]:
-        for number, email in enumerate(given_emails):
-            yield f"{prefix}emails.{number}", partial(self._sandbox.call, emails.check, email)
-        for number, notification in enumerate(given_notifications):
-            path = f"{prefix}notifications.{number}"
-            yield path, partial(self._sandbox.call, notifications.check, notification)
-            if notification.http:
-                yield f"{path}.http.headers", partial(self._check_header_bytes, notification.http.headers)
-                yield f"{path}.http.url", partial(self._check_scheme, notification.http.url)
-            if notification.service and MASK not in notification.service:
-                yield f"{path}.service", partial(self._check_service, notification.service)
-            if notification.http and notification.http.host:
-                yield f"{path}.http.url", partial(self._check_reachable, notification.http.host)
+        for path, items, item in _items(given):
+            yield path, partial(self._sandbox.call, load(items.check), item)
 
     async def _check_header_bytes(self, headers: dict[str, str]) -> None:
         check_total(headers, MAX_HEADER_BYTES)
@@ -171,17 +151,22 @@ class WebhookValidator:
     async def _check_reachable(self, url: str) -> None:
         check_reachable(url, self._networks)
 
-    async def _check_service(self, service: str) -> None:
-        url = services.url_of(service)
-        await self._check_scheme(url)
-        await self._check_reachable(url)
+
+def _own_items(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Items, Any]]:
+    """Yield path, description and target of each target that is given, but the URL."""
+    for kind, items in LISTS:
+        yield from ((f"{prefix}{kind.field}.{n}", items, item) for n, item in enumerate(given.get(kind.field) or ()))
+
+
+def _items(given: Mapping[str, Any]) -> Iterator[tuple[str, Items, Any]]:
+    """Yield these, and the recipients of alerts."""
+    yield from _own_items(given)
+    yield from _own_items(dict(given.get("on_failure") or ()), "on_failure.")
 
 
 def _after_change(given: dict[str, Any], known: Webhook | None) -> dict[str, Any]:
     """Return the fields of the webhook as they will be: those that are checked together."""
     if known is None:
         return {"id": EXAMPLE_WEBHOOK_ID, **given}
-    kept = {
-        name: getattr(known, name) for name in ("id", "name", "events", "channels", "filter", "emails", "on_failure")
-    }
-    return {**kept, "metadata": known.metadata_, **given}
+    kept = {name: getattr(known, name) for name in ("id", "name", "events", "channels", "filter", "on_failure")}
+    return {**kept, **lists_of(known), "metadata": known.metadata_, **given}

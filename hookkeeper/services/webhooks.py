@@ -14,11 +14,15 @@ from hookkeeper.content.notifications import OnFailure
 from hookkeeper.content.templates import EXAMPLE_WEBHOOK_ID
 from hookkeeper.crypto.signing_keys import Scheme, is_asymmetric, new_secret
 from hookkeeper.ids import WEBHOOK_PREFIX
+from hookkeeper.kind import load
+from hookkeeper.kinds import LISTS
 from hookkeeper.policy import OrderKey
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventSnapshot
 from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.numbering import NONE, renumber
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.targets import items_of, lists_of
 from hookkeeper.registry.tenants import MOVED
 from hookkeeper.registry.webhooks import ChangedMeanwhile
 from hookkeeper.sandbox.pool import Sandbox
@@ -27,6 +31,7 @@ from hookkeeper.services.errors import Invalid, NotFound, NotPossible, TenantSus
 from hookkeeper.services.ingest import EventIngest
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.services.preview import Preview, Previewer, SampleEvent
+from hookkeeper.services.target_fields import NEEDS_TARGET, has_target
 from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
@@ -219,8 +224,8 @@ async def release_held(gateway: Gateway, webhook: Webhook) -> None:
 async def _checked(given: dict[str, Any], known: Webhook, validator: WebhookValidator) -> dict[str, Any]:
     """Return the changes as columns of the registry, with the known secrets behind their masks."""
     given = given | unmasked(given, known)
-    if not any(given.get(name, getattr(known, name)) for name in ("url", "emails", "notifications")):
-        raise Invalid("A webhook needs a url, emails or notifications.")
+    if not has_target({"url": known.url, **lists_of(known), **given}):
+        raise Invalid(f"{NEEDS_TARGET.capitalize()}.")
     await validator.for_(known.tenant).check(given, known)
     return _columns(given, known)
 
@@ -231,6 +236,11 @@ def _columns(given: dict[str, Any], known: Webhook | None = None) -> dict[str, A
         columns["metadata_"] = columns.pop("metadata")
     if "url" in columns:
         columns["url"] = columns["url"] or ""
+    lists = {kind: columns.pop(kind.field) for kind, _ in LISTS if kind.field in columns}
+    if lists:
+        before = known.targets if known else {}
+        numbered = {kind.name: renumber(items, before.get(kind.name, NONE)) for kind, items in lists.items()}
+        columns["targets"] = {name: each for name, each in {**before, **numbered}.items() if each.used}
     if "ordered" in columns or "order_policy" in columns:
         columns["ordered"], columns["order_key"] = _order(given, known)
         columns.pop("order_policy", None)
@@ -277,9 +287,10 @@ def unmasked(given: dict[str, Any], known: Webhook | None = None) -> dict[str, A
         restored["headers"] = _try("headers", headers.unmasked, given["headers"], secret)
     if given.get("tls"):
         restored["tls"] = _try("tls", tls.unmasked, given["tls"], known.tls if known else None)
-    if "notifications" in given:
-        ours = known.notifications if known else ()
-        restored["notifications"] = _try("notifications", masking.unmasked, given["notifications"], ours)
+    for kind, items in LISTS:
+        if items.unmasked and kind.field in given:
+            ours = items_of(known, kind) if known else ()
+            restored[kind.field] = _try(kind.field, load(items.unmasked), given[kind.field], ours)
     if given.get("on_failure"):
         restored["on_failure"] = unmasked_alerts(given["on_failure"], known.on_failure if known else None)
     return restored

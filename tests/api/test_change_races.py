@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+from hookkeeper.registry.targets import lists_of
 from instances import Instance, running_instance
 
 OLD = "https://acme.example/hook"
@@ -59,8 +60,9 @@ async def test_a_change_of_one_part_does_not_restore_another(instance: Instance,
     assert statuses == (200, 200)
     stored = await instance.store.webhooks.get(made["id"])
     assert stored is not None
-    assert (stored.name, len(stored.emails), stored.headers) == ("changed meanwhile", 10, HEADERS)
-    assert [notification.http.url for notification in stored.notifications if notification.http] == [SERVICE]
+    lists = lists_of(stored)
+    assert (stored.name, len(lists["emails"]), stored.headers) == ("changed meanwhile", 10, HEADERS)
+    assert [notification.http.url for notification in lists["notifications"] if notification.http] == [SERVICE]
 
 
 async def test_a_change_of_a_webhook_that_changes_all_the_time_is_a_conflict(instance: Instance) -> None:

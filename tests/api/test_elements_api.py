@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from problems import problem
 
+from hookkeeper.registry.targets import lists_of
 from instances import Instance
 
 URL = "https://acme.example/hook"
@@ -67,8 +68,9 @@ async def test_a_masked_webhook_can_be_sent_back_unchanged(instance: Instance) -
     assert answer.status_code == 200, answer.text
     kept = await instance.store.webhooks.get(made["id"])
     assert kept is not None and kept.on_failure is not None
-    assert kept.notifications[0].service == SLACK
-    assert kept.notifications[1].http is not None and kept.notifications[1].http.headers == {"x-key": "secret-header"}
+    to_slack, to_notes = lists_of(kept)["notifications"]
+    assert to_slack.service == SLACK
+    assert to_notes.http is not None and to_notes.http.headers == {"x-key": "secret-header"}
     assert "hiddenhidden" in str(kept.on_failure.notifications[0].service)
 
     stranger = {"http": {"url": "https://evil.example/x", "headers": shown["notifications"][1]["http"]["headers"]}}

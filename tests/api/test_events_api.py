@@ -15,6 +15,7 @@ from problems import problem
 from crowds import crowd
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
+from hookkeeper.registry.numbering import first
 from hookkeeper.services.ingest import MAX_TARGETS
 from instances import Instance
 from receivers import Answer, Receiver
@@ -554,7 +555,7 @@ async def test_an_event_with_too_many_targets_is_refused_with_a_reason(idle_inst
     instance = idle_instance
     email = Email.model_validate({"to": ["ann@acme.example"]})
     note = Notification.model_validate({"http": {"url": "https://a.example"}})
-    await crowd(instance, "", 50, emails=(email,) * 10, notifications=(note,) * 10)
+    await crowd(instance, "", 50, targets={"email": first([email] * 10), "notification": first([note] * 10)})
     assert len((await instance.send(id="before"))["deliveries"]) == MAX_TARGETS
     await instance.webhook("https://acme.example/hook")
     answer = await post(instance, id="too-many")

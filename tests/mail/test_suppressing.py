@@ -8,7 +8,7 @@ import pytest
 from email_samples import SENDER, TAGS, mailboxes, rendered_email
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from activities.emails import SuppressingProvider
+from activities.suppressing_provider import SuppressingProvider
 from hookkeeper.addresses import parse_networks
 from hookkeeper.egress import http
 from hookkeeper.mail.sendgrid import SendGrid

@@ -23,9 +23,11 @@ from cli.main import app
 from extensions.cells.cell_map import Cell, CellMap
 from hookkeeper import temporal_names
 from hookkeeper.command_rules import Command
-from hookkeeper.content import emails, filters, notifications, payload
+from hookkeeper.content import filters, payload
 from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.payload import body_of
+from hookkeeper.kind import load
+from hookkeeper.kinds import LISTS
 from hookkeeper.services.event_types import NewEventType
 from hookkeeper.services.new_event import NewEvent
 from hookkeeper.services.portal_links import NewPortalLink
@@ -113,10 +115,9 @@ def check_templates(webhook: NewWebhook) -> None:
         payload.check(webhook.payload)
     if webhook.filter:
         filters.check(webhook.filter)
-    for email in webhook.emails:
-        emails.check(email)
-    for notification in webhook.notifications:
-        notifications.check(notification)
+    for kind, items in LISTS:
+        for item in getattr(webhook, kind.field):
+            load(items.check)(item)
 
 
 def curl_examples() -> list[Any]:

@@ -18,6 +18,7 @@ from hookkeeper.registry.database import DIRECT_CONNECTIONS, RegistryUnavailable
 from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.matching import MatchingWebhook
 from hookkeeper.registry.models import EventType, Webhook
+from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.store import Store
 
 LOSE_OTHER_CONNECTIONS = text(
@@ -30,12 +31,13 @@ Make = Callable[..., Webhook]
 async def test_a_matching_webhook_has_the_values_of_the_webhook(store: Store, make_webhook: Make) -> None:
     email = Email.model_validate({"to": ["a@example.com"], "subject": "s", "text": "t"})
     notification = Notification.model_validate({"http": {"url": "https://chat.example/x"}})
-    full = {"emails": (email, email), "notifications": (notification,), "filter": "event.data.a > 1", "rate_limit": 0.5}
+    targets = {"email": first([email, email]), "notification": first([notification])}
+    full = {"targets": targets, "filter": "event.data.a > 1", "rate_limit": 0.5}
     await store.webhooks.add(
         make_webhook("wh_1", **full, ordered="strict", url="https://u:p@acme.example/hook?secret=1")
     )
     await store.webhooks.add(make_webhook("wh_2"))
-    await store.webhooks.update("wh_1", "acme", {"emails": (email,)})
+    await store.webhooks.update("wh_1", "acme", {"targets": targets | {"email": renumber([email], targets["email"])}})
     found = await store.webhooks.matching("acme", "order.paid")
     assert [webhook.id for webhook in found] == ["wh_1", "wh_2"]
     for webhook in found:

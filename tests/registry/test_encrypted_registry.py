@@ -15,6 +15,7 @@ from hookkeeper.content.payload import Payload
 from hookkeeper.crypto.keyring import Keyring, new_key
 from hookkeeper.registry.database import RegistryUnavailable, open_engine
 from hookkeeper.registry.models import Suppression, Webhook
+from hookkeeper.registry.numbering import first
 from hookkeeper.registry.store import Store
 
 OLD, NEW = new_key("old"), new_key("new")
@@ -48,8 +49,10 @@ def full(make_webhook: Callable[..., Webhook]) -> Callable[..., Webhook]:
             headers={"x-token": "header-value"},
             payload=Payload(static={"text": "a-template"}),
             filter="event.data.amount > 1",
-            emails=(Email(to=("ann@a.example",), subject="Hi"),),
-            notifications=(Notification.model_validate({"service": "slack://T0000/B0000/XXXXXXXX"}),),
+            targets={
+                "email": first([Email(to=("ann@a.example",), subject="Hi")]),
+                "notification": first([Notification.model_validate({"service": "slack://T0000/B0000/XXXXXXXX"})]),
+            },
             on_failure=OnFailure(emails=(Email(to=("ops@a.example",)),)),
         )
 
@@ -91,7 +94,7 @@ async def test_nothing_is_readable_in_the_database(url: str, full: Callable[...,
         assert [webhook.id for webhook in await store.webhooks.matching("acme", "order.paid")] == ["wh_1"]
         await store.suppressions.add(suppression(detail="550 ann@a.example unknown"))
     raw = await dump(url)
-    assert raw.count("enc:old:") == 12
+    assert raw.count("enc:old:") == 11
     assert not [secret for secret in SECRETS if secret in raw]
 
 
@@ -100,12 +103,12 @@ async def test_what_is_changed_is_encrypted_too(url: str, full: Callable[..., We
         await store.webhooks.add(full())
         await store.webhooks.rotate_secret("wh_1", "acme", "whsec_third-key", 60)
         changed = await store.webhooks.update(
-            "wh_1", "acme", {"url": "https://acme-host.example/b", "emails": (), "filter": None}
+            "wh_1", "acme", {"url": "https://acme-host.example/b", "targets": {}, "filter": None}
         )
         assert changed is not None
         kept = await store.webhooks.get("wh_1")
         assert kept is not None
-        assert (kept.url, kept.emails, kept.filter) == ("https://acme-host.example/b", (), None)
+        assert (kept.url, kept.targets, kept.filter) == ("https://acme-host.example/b", {}, None)
         assert (kept.secret, kept.previous_secret) == ("whsec_third-key", "whsec_first-key")
     raw = await dump(url)
     assert not [secret for secret in (*SECRETS, "third-key") if secret in raw]

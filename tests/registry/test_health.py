@@ -23,6 +23,7 @@ from hookkeeper.registry.health import (
     status_column,
 )
 from hookkeeper.registry.models import Failure, Webhook
+from hookkeeper.registry.numbering import first, renumber
 from hookkeeper.registry.store import Store
 from hookkeeper.times import utc_now
 
@@ -283,8 +284,8 @@ EMAIL, SLACK = "email.1", "notification.1"
 async def test_each_target_has_its_own_health(store: Store, make_webhook: Make) -> None:
     """Timeline: URL, email and notification fail; each is mended; only then is the webhook healthy."""
     webhook = make_webhook()
-    webhook.emails = (Email(to=("ann@acme.example",)),)
-    webhook.notifications = (Notification(service="slack://token/a/b"),)
+    slack = Notification(service="slack://token/a/b")
+    webhook.targets = {"email": first([Email(to=("ann@acme.example",))]), "notification": first([slack])}
     await store.webhooks.add(webhook)
     errors = [("webhook", 500, "http_500"), (EMAIL, 550, "smtp_550"), (SLACK, 404, "http_404")]
     for n, (target, code, error) in enumerate(errors):
@@ -369,7 +370,7 @@ async def test_a_success_that_is_older_than_a_failure_does_not_hide_it(store: St
 async def test_a_bounce_is_over_when_an_email_arrives(store: Store, make_webhook: Make) -> None:
     """A provider takes emails to any address: that it has taken the next one says nothing about the address."""
     webhook = make_webhook()
-    webhook.emails = (Email(to=("ann@acme.example",)),)
+    webhook.targets = {"email": first([Email(to=("ann@acme.example",))])}
     await store.webhooks.add(webhook)
     bounce = after(SECOND, target=EMAIL, error="bounced", event_id="evt_1")
     webhook = await recorded(store, bounce, after(2 * SECOND, "sent", target=EMAIL))
@@ -385,15 +386,15 @@ async def test_a_target_that_is_removed_takes_its_failure_along(store: Store, ma
     """So does one that is removed while its last attempt is under way."""
     ann, bob = Email(to=("ann@acme.example",)), Email(to=("bob@acme.example",))
     webhook = make_webhook()
-    webhook.emails = (ann, bob)
+    webhook.targets = {"email": first([ann, bob])}
     await store.webhooks.add(webhook)
     await recorded(store, after(SECOND, target="email.1"), after(2 * SECOND, target="email.2"), after(3 * SECOND))
-    await store.webhooks.update("wh_1", None, {"emails": (bob,)})
+    await store.webhooks.update("wh_1", None, {"targets": {"email": renumber([bob], webhook.targets["email"])}})
     webhook = await recorded(store, after(4 * SECOND, target="email.1"))
     assert ([*webhook.failing], webhook.unhealthy_since) == (["email.2", "webhook"], NOW + 2 * SECOND)
     await store.webhooks.update("wh_1", None, {"url": ""})
     assert [*(await recorded(store, after(5 * SECOND))).failing] == ["email.2"]
-    await store.webhooks.update("wh_1", None, {"url": "https://acme.example", "emails": ()})
+    await store.webhooks.update("wh_1", None, {"url": "https://acme.example", "targets": {}})
     webhook = await shown(store)
     assert (webhook.failing, webhook.unhealthy_since, webhook.failing_from) == ({}, None, None)
 

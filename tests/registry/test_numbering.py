@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
-from hookkeeper.registry.numbering import Numbers, first, renumber
+from hookkeeper.registry.numbering import Numbered, first, renumber
 
 ANN, BOB, CARL = [Email(to=(f"{name}@acme.example",)) for name in ("ann", "bob", "carl")]
 BOB_TOO = Email(to=BOB.to, subject="another")
@@ -29,22 +29,22 @@ BOB_TOO = Email(to=BOB.to, subject="another")
     ],
 )
 def test_numbers(known: list[Email], given_: list[Email], numbers: tuple[int, ...], used: int) -> None:
-    assert renumber(given_, known, first(len(known))) == Numbers(numbers=numbers, used=used)
+    assert renumber(given_, first(known)) == Numbered(tuple(given_), numbers, used)
 
 
 def test_a_number_is_never_used_again() -> None:
-    none = renumber([], [ANN], first(1))
-    assert renumber([BOB], [], none) == Numbers(numbers=(2,), used=2)
+    none = renumber([], first([ANN]))
+    assert renumber([BOB], none) == Numbered((BOB,), numbers=(2,), used=2)
 
 
 def test_notifications_are_known_by_where_they_go() -> None:
     slack = [Notification(service=f"slack://T/B/{name}") for name in ("a", "b")]
     titled = Notification(service="slack://T/B/b", title="x")
-    assert renumber([titled], slack, first(2)).numbers == (2,)
+    assert renumber([titled], first(slack)).numbers == (2,)
 
 
 @given(st.lists(st.sampled_from([ANN, BOB, CARL, BOB_TOO])), st.lists(st.sampled_from([ANN, BOB, CARL, BOB_TOO])))
 def test_numbers_are_distinct_and_grow(known: list[Email], given_: list[Email]) -> None:
-    new = renumber(given_, known, first(len(known)))
+    new = renumber(given_, first(known))
     assert len(new.numbers) == len(given_) == len(set(new.numbers))
     assert len(known) <= new.used and all(1 <= number <= new.used for number in new.numbers)

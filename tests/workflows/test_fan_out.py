@@ -17,6 +17,7 @@ from hookkeeper.content.notifications import Notification
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.messages.event import Receipt
 from hookkeeper.policy import RetryPolicy
+from hookkeeper.registry.numbering import first
 from hookkeeper.search_attributes import DELIVER_AT_KEY, NEEDS_ATTENTION_KEY
 from hookkeeper.temporal.events.run_state import find_run, number_of
 from hookkeeper.temporal.run_repair import RunRepair
@@ -533,7 +534,7 @@ async def test_the_largest_event_is_delivered_by_siblings(temporal: Client, tmp_
     """Proves: a megabyte for each run is not too much for any step."""
     data = {"text": "x" * 1_000_000}
     async with running_instance(temporal, tmp_path, max_event_bytes=1024 * 1024) as instance, instance.working():
-        await crowd(instance, "https://acme.example/hook", 20, notifications=(NOTE,) * 20)
+        await crowd(instance, "https://acme.example/hook", 20, targets={"notification": first([NOTE] * 20)})
         event_id = (await instance.send(data=data, deliver_at=in_seconds(86400)))["id"]
         async with asyncio.timeout(WAIT_TIMEOUT):
             while (await instance.command(event_id, "hold")).status_code == 503:  # not all runs are started yet

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookkeeper import ids, task_queues
+from hookkeeper.kinds import Channel
 from hookkeeper.messages.alert import Alert, IncidentFacts
 from hookkeeper.messages.event import Attempt, Delivery, Reason
 from hookkeeper.search_attributes import fitting_ids
 from hookkeeper.services.fields import TENANT_PATTERN
-from hookkeeper.statuses import Channel
 from hookkeeper.wording import duration
 from workflows import summaries
 

@@ -585,8 +585,6 @@ class WebhookChanges(TypedDict, total=False):
     channels: list[str]
     filter: str | None
     payload: Payload | None
-    emails: list[Email]
-    notifications: list[Notification]
     on_failure: OnFailure | None
     headers: dict[str, str]
     tls: Tls | None
@@ -599,20 +597,14 @@ class WebhookChanges(TypedDict, total=False):
     disable_after: float | None
     enabled: bool
     metadata: dict[str, str]
+    emails: list[Email]
+    notifications: list[Notification]
 
 
 class NewWebhook(WebhookChanges, total=False):
     tenant: str
     secret: str | None
     signature_scheme: Literal["v1", "v1a"]
-
-
-class NotificationPreview(Model):
-    target: str
-    title: str | None = None
-    headers: dict[str, str] | None = None
-    body: str | None = None
-    problem: str | None = None
 
 
 class ThemeView(Model):
@@ -652,13 +644,21 @@ class RequestPreview(Model):
     problem: str | None = None
 
 
+class TargetPreview(Model):
+    target: str
+    title: str | None = None
+    headers: dict[str, str] | None = None
+    body: str | None = None
+    problem: str | None = None
+
+
 class Preview(Model):
     type: str
     matches: bool
     filter_error: str | None = None
     request: RequestPreview | None = None
     emails: list[EmailPreview]
-    notifications: list[NotificationPreview]
+    notifications: list[TargetPreview]
 
 
 class SampleEvent(TypedDict, total=False):
@@ -958,8 +958,6 @@ class WebhookView(Model):
     channels: list[str]
     filter: str | None
     payload: Payload | None
-    emails: list[Email]
-    notifications: list[Notification]
     on_failure: OnFailure | None
     headers: dict[str, str]
     tls: Tls | None
@@ -972,6 +970,8 @@ class WebhookView(Model):
     disable_after: float | None
     enabled: bool
     metadata: dict[str, str]
+    emails: list[Email]
+    notifications: list[Notification]
     signature_scheme: Literal["v1", "v1a"]
     filter_errors: int
     filter_error: str | None

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, and_, not_, or_
 
 from hookkeeper.content.search_terms import Key as SearchKey
+from hookkeeper.kinds import Channel
 from hookkeeper.messages.rows import DeliveryRow, EventRow
-from hookkeeper.statuses import Channel, DeliveryStatus, EventStatus
+from hookkeeper.statuses import DeliveryStatus, EventStatus
 from hookkeeper.times import utc_now
 
 RETRYING_FOR_LONG = timedelta(minutes=15)

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from itertools import product
 from typing import NamedTuple
 
+from hookkeeper.kinds import Channel
 from hookkeeper.messages.event import Attempt
-from hookkeeper.statuses import Channel, DeliveryStatus
+from hookkeeper.statuses import DeliveryStatus
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 PERIODS = (MINUTE, HOUR, DAY)

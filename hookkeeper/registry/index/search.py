@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from hookkeeper.kinds import URL
 from hookkeeper.registry.encryption import keyring_of
 from hookkeeper.registry.index import tables
 from hookkeeper.registry.index.conditions import (
@@ -312,7 +313,7 @@ def _of_deliveries(search: Search) -> Iterator[_Path]:
     if search.status_codes and (status_class := search.status_codes.status_class) > 2:
         has_class = column("status_class") == status_class
         yield _Path(deliveries, "ix_deliveries_class", (tables.FAILURE_CLASS, has_class))
-    if search.channel and search.channel != "webhook":
+    if search.channel and search.channel != URL.name:
         of_channel = column("channel") == search.channel
         yield _Path(deliveries, "ix_deliveries_channel", (tables.OTHER_CHANNEL, of_channel))
 

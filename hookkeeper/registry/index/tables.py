@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
+from hookkeeper.kinds import URL
 from hookkeeper.messages.rows import DeliveryRow, EventKey, EventRow
 from hookkeeper.messages.run_report import BEGINNING
 from hookkeeper.registry.encryption import EncryptedText
@@ -44,7 +45,7 @@ ACKNOWLEDGED = text("acknowledged IS NOT NULL")
 WITH_ERROR = text("error IS NOT NULL")
 FAILURE_CLASS = text("status_class > 2")
 RETRIED = text("attempts > 1")
-OTHER_CHANNEL = text("channel <> 'webhook'")
+OTHER_CHANNEL = text(f"channel <> '{URL.name}'")
 IN_LINE = text("place IS NOT NULL")
 NOT_RECORDED = text("run_id = '' AND finished_at IS NULL")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from hookkeeper.content.search_terms import Key as SearchKey
+from hookkeeper.kinds import KINDS
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.messages.partition import PART
 from hookkeeper.messages.run_report import RunReport, first_report
@@ -87,7 +88,7 @@ class NewRun:
 
 
 def _is_plain(delivery: Delivery) -> bool:
-    return delivery.channel == "webhook" and not (delivery.rate or delivery.ordered or delivery.degraded)
+    return KINDS[delivery.channel].is_quick and not (delivery.rate or delivery.ordered or delivery.degraded)
 
 
 class StartQueue:

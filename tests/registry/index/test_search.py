@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cases import each
+from hookkeeper.kinds import Channel
 from hookkeeper.messages.event import NEED_ATTENTION, Attempt, Delivery, event_status
 from hookkeeper.messages.rows import DeliveryRow
 from hookkeeper.messages.run_report import RunReport
@@ -26,7 +27,7 @@ from hookkeeper.registry.index.conditions import (
 from hookkeeper.registry.index.listing import WORST_FIRST
 from hookkeeper.registry.index.merge import delivery_row
 from hookkeeper.registry.paging import BadRegistryCursor
-from hookkeeper.statuses import Channel, DeliveryStatus
+from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.times import utc_now
 from reports import changed, reported
 from written_index import WrittenIndex

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from hookkeeper.kinds import Channel
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.registry.database import open_engine
@@ -16,7 +17,7 @@ from hookkeeper.registry.index import statistics, waiting
 from hookkeeper.registry.index.rollup import COUNTERS, LATENCY_BOUNDS, outcome_of
 from hookkeeper.registry.index.statistics import Measures, StatisticsQuery, StatisticsTooLarge
 from hookkeeper.registry.schema import migrate
-from hookkeeper.statuses import Channel, DeliveryStatus
+from hookkeeper.statuses import DeliveryStatus
 from reports import changed, reported
 from written_index import WrittenIndex
 

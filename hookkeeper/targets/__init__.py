@@ -1,0 +1,1 @@
+"""The kinds of targets, a folder each: `kind.py` describes it, `send.py` makes its attempts."""
