@@ -26,6 +26,7 @@ from api.state import state_of
 from dashboard.charts import latency
 from dashboard.look import look_of, versioned
 from dashboard.translation import ENGLISH, language_of, texts_of_scripts, translations_to
+from hookkeeper.kinds import KINDS, LISTS
 from hookkeeper.registry.portal import PortalSession
 from hookkeeper.services.caller import FURTHER_PAGES, Caller
 from hookkeeper.times import rfc3339
@@ -325,4 +326,5 @@ def templates_in(language: str) -> Environment:
         translated=lambda text: text and translations.gettext(text),
     )
     environment.globals.update(url=query, static=versioned, PROOF=PROOF, texts_of_scripts=texts_of_scripts(language))
+    environment.globals.update(KINDS=KINDS, LISTS=LISTS)
     return environment

@@ -36,7 +36,10 @@ class Items:
     sender: str
     """A `hookkeeper.targets.sending.Sender`, made with `Clients`."""
     preview: str = "hookkeeper.targets.preview:TargetPreview"
-    """The class of a preview. Its `made(item, rendered, problem)` makes one; its `part` is what pages show."""
+    """The class of a preview. Its `made(item, rendered, problem)` makes one."""
+    words: str = "hookkeeper.targets.words"
+    """A module for the command line. Its `read(text)` makes a target, as JSON, of a text that is not JSON, and its
+    docstring is help; its `write(item)` describes one."""
     errors: tuple[str, ...] = ()
     """Errors of its attempts that only this kind has."""
     faults: str = ""
@@ -55,6 +58,8 @@ class Kind:
     """The `channel` of its deliveries, and a part of their ids: `wh_1.email.2`. One lowercase word."""
     field: str
     """The field of webhooks with its targets."""
+    label: str
+    """What pages call one."""
     verb: str
     """What is done to a target, before its name: `email to`."""
     activity: str
@@ -67,6 +72,8 @@ class Kind:
     """Its attempts keep to the order and the rate of their webhook, and are fewer while it hangs."""
     is_quick: bool = False
     """First attempts are made within the workflow task if they can be expected to be quick, also of several events."""
+    shows_answer: bool = False
+    """The command line shows what the receiver says also of a success."""
     has_exchange: bool = False
     """The request of an attempt is rebuilt for those who look for its cause."""
 

@@ -29,6 +29,7 @@ EXCERPT = 60
 """Characters of a response that are shown."""
 _SAVED = re.compile(r"not sent: no email provider is set; saved as (?P<file>\S+)\s*")
 """The text of `hookkeeper.mail.capture`."""
+WITH_ANSWER = {name for name, kind in KINDS.items() if kind.shows_answer}
 POLL_INTERVAL = 0.15
 """Seconds between two reads of the event."""
 NO_RESPONSE_TIMEOUT = 30.0
@@ -49,8 +50,8 @@ def colored(status: str) -> str:
 
 def target(delivery: Json) -> str:
     """`POST https://acme.example/hook`, `email to ann@acme.example`, `notify slack`."""
-    kind = KINDS.get(delivery["channel"])  # the API may have others
-    return f"{kind.verb if kind else delivery['channel']} {delivery['target']}"
+    channel = delivery["channel"]
+    return f"{KINDS[channel].verb if channel in KINDS else channel} {delivery['target']}"
 
 
 def state(delivery: Json) -> str:
@@ -175,11 +176,11 @@ def _phrase(attempt: Json) -> str:
 
 
 def _response_text(delivery: Json, attempt: Json) -> str:
-    """Return the receiver's text for failures and emails; for a failure without text, the HTTP phrase."""
+    """Return the receiver's text for failures, and of some kinds for successes; else the HTTP phrase of a failure."""
     text: str = attempt["response_excerpt"]
     if attempt["error"]:
         return text or _phrase(attempt)
-    return _SAVED.sub("", text) if delivery["channel"] == "email" else ""
+    return _SAVED.sub("", text) if delivery["channel"] in WITH_ANSWER else ""
 
 
 def _manual(attempt: Json) -> str:

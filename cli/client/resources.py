@@ -280,7 +280,10 @@ def fields_of_options(model: "type[BaseModel]", options: Mapping[str, Any], shor
 
 def _item(text: str, make: Callable[[str], Json]) -> Any:
     is_json = text.startswith(("{", "@")) and not text.startswith(("{{", "{%"))  # that is a template
-    return read_json(text, "the value") if is_json else make(text)
+    try:
+        return read_json(text, "the value") if is_json else make(text)
+    except ValueError as error:
+        raise Failed(str(error)) from None
 
 
 def fields_of_file(file: str | None, model: str) -> Json:

@@ -1,8 +1,7 @@
 """`hookkeeper webhooks …`: its commands, and how webhooks and previews are printed."""
 
-import json
-import re
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from textwrap import indent
 from typing import Annotated
 
@@ -16,8 +15,8 @@ from cli.client.options import STDIN, AsJson, Follow, OwnEventId, WebhookId, onl
 from cli.client.resources import Resource, fields_of_file
 from cli.client.stats import percent
 from cli.console import Failed, Json, out, print_columns, print_fields, print_json_or, text_of
-from hookkeeper.content.headers import MASK
 from hookkeeper.filters import OF_DELIVERIES
+from hookkeeper.kinds import LISTS
 
 SampleType = Annotated[
     str | None,
@@ -39,25 +38,9 @@ STATUS_COLORS = {
 }
 OTHERS = "(other)"
 """The group of the webhooks that statistics do not name."""
-_ENTRY = re.compile(r'(?:"[^"]*"|\{\{.*?\}\}|\{%.*?%\}|[^,])+')
-"""Text between two commas; commas in quotes and in templates do not count."""
-
-
-def _email(text: str) -> Json:
-    """One or more addresses, separated by commas, or an email as JSON."""
-    return {"to": [entry.strip() for entry in _ENTRY.findall(text)]}
-
-
-def _notification(url: str) -> Json:
-    """The address of a service, such as pagerduty://KEY, another URL that gets the event, or a notification as JSON."""
-    from hookkeeper.content.services import is_address
-
-    if url.startswith(("http://", "https://")) and not is_address(url):
-        return {"http": {"url": url}}
-    return {"service": url}
-
-
-SHORT = {"emails": _email, "notifications": _notification}
+WORDS = {kind.field: (kind, import_module(items.words)) for kind, items in LISTS}
+"""Kinds of targets and their words, by the fields of webhooks and of alerts that have lists of them."""
+SHORT = {field: words.read for field, (_, words) in WORDS.items()}
 """How an item of a list is written. Help shows the docstrings."""
 
 
@@ -66,26 +49,27 @@ def _print_webhook(webhook: Json) -> None:
 
 
 def webhook_fields(webhook: Json) -> list[tuple[str, str]]:
-    """Return the fields to print: empty ones are omitted, emails and notifications are shown by their target."""
+    """Return the fields to print: empty ones are omitted, targets are shown in a few words."""
     return list(_fields(webhook))
 
 
 def _targets(webhook: Json) -> list[str]:
     """Return the targets: `https://acme.example/hook`, `email to ann@acme.example`, `notify slack`."""
-    url = [webhook["url"]] if webhook["url"] else []
-    emails = [f"email to {', '.join(email['to'])}" for email in webhook["emails"]]
-    return url + emails + [f"notify {_service(notification)}" for notification in webhook["notifications"]]
+    return [webhook["url"]] * bool(webhook["url"]) + list(_listed(webhook))
+
+
+def _listed(lists: Json) -> Iterator[str]:
+    for field, (kind, words) in WORDS.items():
+        yield from (f"{kind.verb} {words.write(item)}" for item in lists.get(field, ()))
 
 
 def _fields(webhook: Json) -> Iterator[tuple[str, str]]:
     for name, value in webhook.items():
-        if name == "emails":
-            yield from (("email", _shown_email(email)) for email in value)
-        elif name == "notifications":
-            yield from (("notification", _service(notification)) for notification in value)
+        if name in WORDS:
+            kind, words = WORDS[name]
+            yield from ((kind.name, words.write(item)) for item in value)
         elif name == "on_failure" and value:
-            yield from ((name, f"email to {_shown_email(email)}") for email in value["emails"])
-            yield from ((name, f"notify {_service(notification)}") for notification in value["notifications"])
+            yield from ((name, recipient) for recipient in _listed(value))
         elif name == "health":
             yield from _health(value)
         elif name == "disable_after" and value == 0:
@@ -106,18 +90,6 @@ def _health(health: Json) -> Iterator[tuple[str, str]]:
         yield "failing", f"{failed['target']}, {failed['failures']} in a row since {failed['since']}, {cause}{text}"
     if health["last_success_at"]:
         yield "last_success_at", health["last_success_at"]
-
-
-def _shown_email(email: Json) -> str:
-    to = ", ".join(email["to"])
-    return f"{to}  “{email['subject']}”" if email.get("subject") else to
-
-
-def _service(notification: Json) -> str:
-    """Describe a notification; the rest of the URL is masked."""
-    if call := notification.get("http"):
-        return f"{call['method']} {call['url'].removesuffix(f'/{MASK}')}"
-    return str(notification["service"]).partition("://")[0]
 
 
 def _first_target(webhook: Json) -> str:
@@ -161,7 +133,7 @@ def _add_success(api: Api, webhooks: Sequence[Json]) -> None:
 
 
 def _print_preview(preview: Json) -> None:
-    """Print every request, email and notification in full, or the reason why there is none."""
+    """Print what each target would get in full, or the reason why there is none."""
     out.print(f"[dim]An event of the type {preview['type']}[/dim]")
     if preview["matches"]:
         out.print("[green]✓[/green] The webhook matches this event. It would send:")
@@ -169,45 +141,23 @@ def _print_preview(preview: Json) -> None:
         reason = escape(preview["filter_error"] or "its event types or its filter exclude it")
         out.print(f"[yellow]✗[/yellow] The webhook does not match this event: {reason}. If it did, it would send:")
     if request := preview["request"]:
-        _print_part(f"POST {request['url']}", request["headers"], [request["body"]], request["problem"])
-    for number, email_preview in enumerate(preview["emails"], start=1):
-        email = email_preview["rendered"] or {}
-        title = f"email to {_mailboxes(email['to'])}" if email else f"email {number}"
-        _print_part(title, _email_headers(email), _email_bodies(email), email_preview["problem"])
-    for notification in preview["notifications"]:
-        headers = ({"title": notification["title"]} if notification["title"] else {}) | notification["headers"]
-        title = f"notify {notification['target']}"
-        _print_part(title, headers, [notification["body"]], notification["problem"])
+        _print_part(f"POST {request['url']}", request["headers"], request["body"], request["problem"])
+    for field, (kind, _) in WORDS.items():
+        for number, part in enumerate(preview.get(field, ()), start=1):
+            title = f"{kind.verb} {part['target']}" if part["target"] else f"{kind.name} {number}"
+            lines = {"title": part["title"]} if part["title"] else {}
+            lines |= {name.lower(): value for name, value in part["headers"].items()}
+            _print_part(title, lines, part["body"], part["problem"])
 
 
-def _print_part(title: str, headers: dict[str, str], bodies: list[str | None], problem: str | None) -> None:
+def _print_part(title: str, headers: dict[str, str], body: str | None, problem: str | None) -> None:
     out.print(f"\n[bold]{escape(title)}[/bold]")
     if problem:
         out.print(f"  [red]✗[/red] {escape(problem)}")
     for name, value in headers.items():
         out.print(f"  [dim]{escape(name)}:[/dim] {escape(value)}")
-    for body in filter(None, bodies):
+    if body:
         out.print(f"\n{indent(body.rstrip(), '  ')}", markup=False)
-
-
-def _email_headers(email: Json) -> dict[str, str]:
-    if not email:
-        return {}
-    copies = {name: _mailboxes(email[name]) for name in ("cc", "bcc") if email[name]}
-    reply_to = {"reply-to": _mailboxes([email["reply_to"]])} if email["reply_to"] else {}
-    template = {"template": email["template_id"]} if email["template_id"] else {}
-    return copies | reply_to | {"subject": email["subject"]} | template
-
-
-def _email_bodies(email: Json) -> list[str | None]:
-    data = json.dumps(email["template_data"], ensure_ascii=False, indent=2) if email.get("template_data") else None
-    return [email.get("text"), email.get("html"), data]
-
-
-def _mailboxes(mailboxes: list[Json]) -> str:
-    return ", ".join(
-        f"{mailbox['name']} <{mailbox['address']}>" if mailbox["name"] else mailbox["address"] for mailbox in mailboxes
-    )
 
 
 resource = Resource("webhooks", "Register, change and test webhooks.", _print_webhook)

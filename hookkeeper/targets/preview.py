@@ -9,6 +9,7 @@ from hookkeeper.services.fields import ResponseModel
 
 class TargetPreview(ResponseModel):
     target: str
+    """Empty if that is not known because of the problem."""
     title: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     body: str | None = None
@@ -19,8 +20,3 @@ class TargetPreview(ResponseModel):
     def made(cls, item: Any, rendered: Any, problem: str | None) -> Self:
         """Make a preview of what was rendered, which has `shown`: title, headers and body as far as there are any."""
         return cls(target=item.target, problem=problem, **(rendered.shown if rendered else {}))
-
-    @property
-    def part(self) -> "TargetPreview":
-        """This preview, as pages show it."""
-        return self

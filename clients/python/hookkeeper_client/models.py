@@ -210,6 +210,14 @@ class Email(TypedDict, total=False):
     tracking: bool
 
 
+class TargetPreview(Model):
+    target: str
+    title: str | None = None
+    headers: dict[str, str] | None = None
+    body: str | None = None
+    problem: str | None = None
+
+
 class Mailbox(Model):
     """An email address in ASCII (the domain in punycode) and a display name, both safe to use in a header."""
 
@@ -233,9 +241,8 @@ class RenderedEmail(Model):
     tracking: bool | None = None
 
 
-class EmailPreview(Model):
+class EmailPreview(TargetPreview):
     rendered: RenderedEmail | None = None
-    problem: str | None = None
 
 
 class ErasureAccepted(Model):
@@ -639,14 +646,6 @@ class PortalLink(PortalSessionView):
 
 class RequestPreview(Model):
     url: str | None = None
-    headers: dict[str, str] | None = None
-    body: str | None = None
-    problem: str | None = None
-
-
-class TargetPreview(Model):
-    target: str
-    title: str | None = None
     headers: dict[str, str] | None = None
     body: str | None = None
     problem: str | None = None

@@ -5,6 +5,7 @@ from hookkeeper.kind import Items, Kind
 NOTIFICATION = Kind(
     name="notification",
     field="notifications",
+    label="Notification",
     verb="notify",
     activity="send_notifications",
     items=Items(
@@ -17,6 +18,7 @@ NOTIFICATION = Kind(
             "hookkeeper.content.notifications:RenderedHttpCall",
         ),
         sender="hookkeeper.targets.notification.send:NotificationSender",
+        words="hookkeeper.targets.notification.words",
         faults="hookkeeper.content.notifications:faults",
         masked="hookkeeper.content.masking:masked",
         unmasked="hookkeeper.content.masking:unmasked",

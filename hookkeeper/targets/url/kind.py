@@ -5,6 +5,7 @@ from hookkeeper.kind import Kind
 URL = Kind(
     name="webhook",
     field="url",
+    label="URL",
     verb="POST",
     activity="deliver_webhooks",
     many="POST to {} webhooks",
