@@ -26,7 +26,6 @@ from hookkeeper.content.headers import masked
 from hookkeeper.content.search_terms import CHANNEL
 from hookkeeper.crypto.signing_keys import is_asymmetric, public_key
 from hookkeeper.filters import OF_EVENTS
-from hookkeeper.kind import Items, load
 from hookkeeper.kinds import LISTS
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.bulk_work import RecoveryScope, RecoveryState
@@ -66,7 +65,7 @@ def webhook(row: Webhook) -> WebhookView:
         row,
         url=row.url or None,
         filter_errors=row.filter_errors or 0,
-        **{kind.field: _shown(items, items_of(row, kind)) for kind, items in LISTS},
+        **{kind.field: items.with_masks(items_of(row, kind)) for kind, items in LISTS},
         on_failure=masked_alerts(row.on_failure),
         headers=masked(row.headers),
         tls=tls.masked(row.tls),
@@ -76,10 +75,6 @@ def webhook(row: Webhook) -> WebhookView:
         health=_health(row),
         metadata=row.metadata_,
     )
-
-
-def _shown(items: Items, targets: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(map(load(items.masked), targets) if items.masked else targets)
 
 
 def _health(row: Webhook) -> WebhookHealth:

@@ -296,7 +296,6 @@ def _changed_meanwhile(given: Mapping[str, Any]) -> Problem:
 def _faults(preview: Preview) -> Iterator[BadField]:
     parts: list[tuple[str, Any]] = [("filter", preview.filter_error)]
     parts += [("payload", preview.request.problem if preview.request else None)]
-    parts += [
-        (f"{kind.field}.{n}", each.problem) for kind, _ in LISTS for n, each in enumerate(getattr(preview, kind.field))
-    ]
+    for kind, _ in LISTS:
+        parts += [(f"{kind.field}.{n}", each.problem) for n, each in enumerate(getattr(preview, kind.field))]
     return (BadField(path=path, detail=problem) for path, problem in parts if problem)

@@ -49,6 +49,9 @@ class Items:
     unmasked: str = ""
     """`unmasked(given, known)`: the items with the known secrets in place of masks. Raises ValueError."""
 
+    def with_masks(self, targets: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(map(load(self.masked), targets) if self.masked else targets)
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:

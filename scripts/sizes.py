@@ -13,9 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BUDGETS = {
-    "activities": 3_200,
+    "activities": 3_160,
     "api": 6_740,
-    "cli": 5_960,
+    "cli": 5_915,
     "dashboard": 4_830,
     "extensions": 4_790,
     "hookkeeper/content": 2_950,
@@ -23,9 +23,10 @@ BUDGETS = {
     "hookkeeper/egress": 1_555,
     "hookkeeper/mail": 750,
     "hookkeeper/messages": 1_185,
-    "hookkeeper/registry": 9_175,
-    "hookkeeper/sandbox": 780,
+    "hookkeeper/registry": 9_155,
+    "hookkeeper/sandbox": 765,
     "hookkeeper/services": 5_740,
+    "hookkeeper/targets": 345,
     "hookkeeper/temporal": 4_690,
     "hookkeeper": 2_580,
     "workflows": 2_655,

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import httpx
 
 from hookkeeper.content.context import OutgoingEvent
-from hookkeeper.mail.provider import MailProvider
+from hookkeeper.egress.http import HttpAnswer
+from hookkeeper.egress.notifier import ServiceAnswer
+from hookkeeper.mail.provider import MailAnswer, MailProvider
 from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.messages.outcomes import Outcome, Verdict
 from hookkeeper.times import utc_now
@@ -21,27 +23,6 @@ class Clients:
     http: httpx.AsyncClient
     """It connects to allowed addresses only."""
     mail: MailProvider
-
-
-class Answer(Protocol):
-    """The result of a request: that of a client of Hookkeeper, or of a `Timer`."""
-
-    @property
-    def verdict(self) -> Verdict: ...
-    @property
-    def started_at(self) -> datetime: ...
-    @property
-    def duration_ms(self) -> float: ...
-    @property
-    def connect_ms(self) -> float | None: ...
-    @property
-    def first_byte_ms(self) -> float | None: ...
-    @property
-    def status_code(self) -> int | None: ...
-    @property
-    def error(self) -> str | None: ...
-    @property
-    def retry_after(self) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +39,10 @@ class Timed:
     """Seconds."""
     connect_ms: float | None = None
     first_byte_ms: float | None = None
+
+
+Answer = HttpAnswer | ServiceAnswer | MailAnswer | Timed
+"""The result of a request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,3 +316,11 @@ def test_search_attributes_exist(name: str) -> None:
 @each("name", found(r"`(\w+Workflow)`"))
 def test_workflow_types_exist(name: str) -> None:
     assert name in {workflow.__name__ for workflow in WORKFLOWS}
+
+
+def test_the_kind_of_target_that_is_shown_is_the_one_that_is_tested() -> None:
+    shown = re.findall(
+        r"`(file_target/\w+\.py)`:\n\n```python\n(.*?)```", (ROOT / "docs/targets.md").read_text(), re.DOTALL
+    )
+    assert {name: (ROOT / "tests/targets" / name).read_text() for name, _ in shown} == dict(shown)
+    assert len(shown) == 3
