@@ -26,12 +26,14 @@ from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import RequestModel, ResponseModel, with_examples
 from hookkeeper.services.rate_limits import RateLimits
+from hookkeeper.tenant_limits import GETS_429, Rate, Slots
 
-MAX_WAITING, MAX_WAITING_PER_TENANT = 64, 16
-"""Requests that wait for answers. Each holds its body and a connection."""
-RATE, COUNTED_BYTES = "200/second", 64 * 1024
-"""Requests to the addresses of a tenant. Each 64 KiB of a body counts as one more request, because a body becomes JSON
-on the event loop. This allows six of the largest bodies a second.
+WAITING = Slots("Deliveries that wait for the answer of a", "API process", GETS_429, 64, 16)
+"""Each holds its body and a connection."""
+REQUESTS = Rate("Requests to the addresses of command lines", "API process", GETS_429, "200/second")
+COUNTED_BYTES = 64 * 1024
+"""So many of a body count as one more request, because a body becomes JSON on the event loop. This allows six of the
+largest bodies a second.
 """
 MAX_WAIT = 30.0
 """Seconds, the longest timeout of a webhook."""
@@ -94,7 +96,7 @@ class Forwards:
         self._authenticator = authenticator
         self._tenants = tenants
         self._limit = streams
-        self._waiting = TenantLimit(MAX_WAITING, per_tenant=MAX_WAITING_PER_TENANT)
+        self._waiting = WAITING.limit()
         self._rates = RateLimits()
         self._streams: dict[str, Stream] = {}
         """By token."""
@@ -171,7 +173,7 @@ class Forwards:
     async def count(self, tenant: str, size: int) -> None:
         """Count a request with a body of this size. Raises RateLimited."""
         await self._rates.count(
-            tenant, RATE, "Too many requests are forwarded for this tenant.", cost=1 + size // COUNTED_BYTES
+            tenant, REQUESTS.rate, "Too many requests are forwarded for this tenant.", cost=1 + size // COUNTED_BYTES
         )
 
     async def deliver(self, token: str, headers: Mapping[str, str], body: bytes) -> ForwardAnswer:

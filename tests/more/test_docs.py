@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from api.app import bare_app
 from cli.main import app
+from extensions.forwarding.addresses import REQUESTS, WAITING
 from hookkeeper.messages.event import Reason
 from hookkeeper.settings import Settings
 from hookkeeper.statuses import DeliveryStatus, EventStatus
@@ -130,7 +131,7 @@ def test_every_status_and_reason_is_explained() -> None:
     assert {*get_args(EventStatus), *get_args(DeliveryStatus), *get_args(Reason)} <= explained
 
 
-@pytest.mark.parametrize("known", TABLE, ids=lambda known: known.what)
+@pytest.mark.parametrize("known", [*TABLE, WAITING, REQUESTS], ids=lambda known: known.what)
 def test_each_limit_of_the_table_is_documented(known: Slots | Rate) -> None:
     """A row of docs/limits.md begins with the name of the limit, and has its numbers."""
     lines = [line.split("|") for line in (ROOT / "docs/limits.md").read_text().splitlines()]

@@ -188,7 +188,7 @@ async def test_a_tenant_has_few_waiting_requests_and_another_has_its_own(
         line.stream() as messages,
         other.stream() as of_other,
     ):
-        waiting = [asyncio.create_task(line.deliver()) for _ in range(forwards.MAX_WAITING_PER_TENANT)]
+        waiting = [asyncio.create_task(line.deliver()) for _ in range(forwards.WAITING.most)]
         requests = [await anext(messages) for _ in waiting]
         refused = await line.deliver()
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
@@ -205,7 +205,7 @@ async def test_large_requests_of_a_tenant_are_few_and_another_has_its_own(
     server: ApiServer, idle_instance: Instance, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large request holds the event loop for a moment. Those within the limit are 503: no stream is open."""
-    monkeypatch.setattr(forwards, "RATE", "20/hour")
+    monkeypatch.setattr(forwards, "REQUESTS", forwards.REQUESTS._replace(rate="20/hour"))
     large = "\x01" * (16 * forwards.COUNTED_BYTES)
     assert [(await line.deliver(large)).status_code for _ in range(2)] == [503, 429]
     assert int((await line.deliver(large)).headers["retry-after"]) > 0
