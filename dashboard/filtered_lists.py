@@ -17,11 +17,11 @@ from dashboard.charts import count_range
 from dashboard.event import REASONS
 from dashboard.rendering import filters_in, paging, query, redirect, render
 from dashboard.routes import PageRoute
+from hookkeeper.filters import OF_EVENTS
 from hookkeeper.policy import HealthStatus
 from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.index.index import EventIndex
 from hookkeeper.services.webhooks import names_of
-from hookkeeper.statuses import DeliveryStatus, EventStatus
 from hookkeeper.wording import N_
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -30,13 +30,8 @@ MAX_COUNTED = 100
 """Events that a view counts."""
 FOLLOWED = ("tenant", "type", "webhook")
 """Filters of the stream of events. What no longer meets another filter is news too: it leaves the list."""
-EVENT_FIELDS = frozenset(
-    {
-        *("tenant", "type", "status", "delivery_status", "status_code", "error", "webhook", "id_prefix"),
-        *("q", "in_channel", "last", "since", "until", "needs_attention"),
-    }
-)
-"""Filters that the form of events has."""
+EVENT_FIELDS = frozenset({"tenant", "q", "webhook", "last", "since", "until"})
+"""Filters that the form of events has beside those that are described."""
 WEBHOOKS_ON_PAGE = 20
 WEBHOOK_FIELDS = frozenset({"tenant", "q", "event", "status"})
 """Filters that the form of webhooks has."""
@@ -68,7 +63,7 @@ async def list_events(
     search, terms = await searches.resolve(search, q)
     found = await searches.page(search, terms, EVENTS_ON_PAGE, cursor.start)
     names = await names_of(store, caller, found.webhooks | {search.webhook or ""})
-    filter_ = await filters.context(request, "/events", EVENT_FIELDS, store, search.tenant, **names)
+    filter_ = await filters.context(request, "/events", OF_EVENTS, EVENT_FIELDS, store, search.tenant, **names)
     if address := filters.by_name(request, "/events", filter_["suggested"].webhooks):
         return redirect(address)
     given = filters_in(request.query_params)
@@ -82,8 +77,6 @@ async def list_events(
         **paging(request, "/events", cursor, found.next_cursor, exported=True),
         **filter_,
         stream=query("/live", **followed),
-        statuses=get_args(EventStatus),
-        delivery_statuses=get_args(DeliveryStatus),
         reasons=REASONS,
     )
 
@@ -141,6 +134,6 @@ async def list_webhooks(
         targets={row.id: row.target for row in found},
         days=days,
         statuses=get_args(HealthStatus),
-        **await filters.context(request, "/webhooks", WEBHOOK_FIELDS, store, search.tenant),
+        **await filters.context(request, "/webhooks", (), WEBHOOK_FIELDS, store, search.tenant),
         **paging(request, "/webhooks", cursor, end, exported=True),
     )

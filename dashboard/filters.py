@@ -5,7 +5,7 @@ all that was typed. Times come from a date picker without a zone, which the hidd
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
@@ -15,7 +15,7 @@ from fastapi import Request
 
 from api.problems import Problem
 from dashboard.rendering import errors_of, filters_in, query, typed
-from hookkeeper.filters import LABELS
+from hookkeeper.filters import LABELS, Filter
 from hookkeeper.registry.index.listing import LatestValues
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
@@ -34,6 +34,7 @@ PERIODS = {
     "7d": N_("7 days"),
     "30d": N_("30 days"),
 }
+YES_NO = {"true": N_("yes"), "false": N_("no")}
 REFRESH = "x-refresh"
 """The header of a script that reads the list again, and needs no suggestions."""
 
@@ -46,6 +47,17 @@ class Suggestions(NamedTuple):
     webhooks: dict[str, str] = {}  # noqa: RUF012 - a constant
     """Names by id."""
     errors: Collection[str] = ()
+
+
+class Field(NamedTuple):
+    """A field that is made of the description of a filter."""
+
+    name: str
+    label: str
+    values: Collection[str]
+    """Those of a choice, with labels if it is a mapping; empty for a text."""
+    placeholder: str
+    known: Collection[str]
 
 
 class Chip(NamedTuple):
@@ -134,30 +146,41 @@ async def suggestions(store: Store, caller: Caller, tenant: str | None, webhook:
 async def context(
     request: Request,
     path: str,
-    fields: Collection[str],
+    described: Sequence[Filter],
+    others: Collection[str],
     store: Store,
     tenant: str | None,
     webhook: str | None = None,
     **names: str,
 ) -> dict[str, Any]:
-    """Return what the templates of a filter need: the form has these fields. `names` are those of webhooks, by id."""
+    """Return what the templates of a filter need.
+
+    The form has fields for the filters that are `described`, and the `others`. `names` are those of webhooks, by id.
+    """
     is_refresh = REFRESH in request.headers
     suggested = Suggestions() if is_refresh else await suggestions(store, request.state.caller, tenant, webhook)
     given = typed(request)
     zone = given.get("zone", "")
     return {
         "suggested": suggested,
+        "fields": [_field(each, suggested) for each in described],
         "chips": list(_chips(request, path, {**suggested.webhooks, **names})),
         "hidden": [
             (name, text)
             for name, values in filters_in(given).items()
             for number, text in enumerate(values)
-            if number or name not in fields
+            if number or name not in {*others, *(each.name for each in described)}
         ],
         "zone": zone if zone_of(zone) is not UTC else "UTC",
         "times": {name: local_time(given[name], zone_of(zone)) for name in TIMES if name in given},
         "periods": PERIODS,
     }
+
+
+def _field(described: Filter, suggested: Suggestions) -> Field:
+    known = {"type": suggested.types, "error": suggested.errors}.get(described.name, ())
+    values = YES_NO if described.type is bool else described.choices
+    return Field(described.name, described.label, values, described.bounds.get("examples", [""])[0], known)
 
 
 def by_name(request: Request, path: str, webhooks: dict[str, str]) -> str | None:
@@ -179,5 +202,5 @@ def _chips(request: Request, path: str, names: dict[str, str]) -> Iterable[Chip]
 
 
 def _shown(name: str, text: str, names: dict[str, str]) -> str:
-    known = {"webhook": names, "last": PERIODS, "needs_attention": {"true": N_("yes"), "false": N_("no")}}
+    known = {"webhook": names, "last": PERIODS, "needs_attention": YES_NO, "acknowledged": YES_NO}
     return known.get(name, {}).get(text, text)

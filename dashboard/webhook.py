@@ -6,7 +6,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
@@ -22,6 +22,7 @@ from dashboard.event import REASONS
 from dashboard.recoveries import PERIODS, read_recovery
 from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
+from hookkeeper.filters import OF_DELIVERIES
 from hookkeeper.messages.event import Attempt
 from hookkeeper.messages.rows import DeliveryRow
 from hookkeeper.registry.event_rows import EventRows
@@ -37,7 +38,8 @@ from hookkeeper.wording import N_
 
 router = APIRouter(prefix="/webhooks", include_in_schema=False, route_class=PageRoute)
 DELIVERIES_ON_PAGE = 25
-FIELDS = frozenset({"status", "type", "status_code", "error", "last", "since", "until"})
+TIME_FIELDS = frozenset({"last", "since", "until"})
+FIELDS = TIME_FIELDS.union(each.name for each in OF_DELIVERIES)
 """Filters that the form of the deliveries has."""
 CHART_HEIGHT = 90.0
 FAILURES = 5
@@ -122,9 +124,8 @@ async def show_deliveries(
         webhook,
         live=5 if cursor.start is None else None,
         deliveries=[event.latest for event in deliveries],
-        statuses=get_args(DeliveryStatus),
         reasons=REASONS,
-        **await filters.context(request, path, FIELDS, store, webhook.tenant, webhook.id),
+        **await filters.context(request, path, OF_DELIVERIES, TIME_FIELDS, store, webhook.tenant, webhook.id),
         **paging(request, path, cursor, end, exported=True),
     )
 

@@ -39,7 +39,14 @@ class Filter(NamedTuple):
         return tuple(get_args(self.type))
 
 
-TYPE = Filter("type", "Events of exactly this type", N_("type"), is_repeatable=True, field="types")
+TYPE = Filter(
+    "type",
+    "Events of exactly this type",
+    N_("type"),
+    is_repeatable=True,
+    bounds={"examples": ["order.paid"]},
+    field="types",
+)
 STATUS = Filter("status", "Events with this status", N_("status"), EventStatus, is_repeatable=True, field="statuses")
 NEEDS_ATTENTION = Filter(
     "needs_attention",
@@ -65,7 +72,9 @@ IN_CHANNEL = Filter(
     bounds={"examples": ["project_1"]},
     field="keys",
 )
-ID_PREFIX = Filter("id_prefix", "The event's id begins with this text", N_("id begins with"))
+ID_PREFIX = Filter(
+    "id_prefix", "The event's id begins with this text", N_("id begins with"), bounds={"examples": ["evt_"]}
+)
 STATUS_CODE = Filter(
     "status_code",
     "Status code of the latest attempt, such as `503`, or its class, such as `5xx`",
