@@ -1,19 +1,18 @@
 """The stream of events over real sockets: what it shows to whom, how it is resumed, and what ends it."""
 
 import asyncio
-import json
 import re
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import pytest
 from callers import make_key
 from sockets import ApiServer, connected, serving
+from streams import PATH, Stream, opened
 
 from api.state import ApiState
 from api.streams import feed, subscription
@@ -32,63 +31,8 @@ from reports import reported
 from timeouts import WAIT_TIMEOUT
 
 BEGIN = utc_now() - timedelta(minutes=10)
-PATH = "/v1/events/stream"
 ACCEPTED_AT = datetime(2026, 1, 2, tzinfo=UTC)
 MANY = tuple(f"wh_{n}" for n in range(DELIVERIES_PER_STEP))
-
-
-@dataclass
-class Message:
-    kind: str = ""
-    id: str = ""
-    data: dict[str, Any] = field(default_factory=dict)
-
-
-class Stream:
-    """A reader of server-sent events."""
-
-    def __init__(self, answer: httpx.Response) -> None:
-        self._lines = answer.aiter_lines()
-        self.last_id = ""
-
-    async def next(self) -> Message:
-        """Return the next message that is not only a comment or an id. Raises StopAsyncIteration at the end."""
-        async with asyncio.timeout(WAIT_TIMEOUT):
-            while True:
-                message = await self._block()
-                self.last_id = message.id or self.last_id
-                if message.kind:
-                    return message
-
-    async def _block(self) -> Message:
-        message = Message()
-        while line := await anext(self._lines):
-            name, _, value = line.partition(": ")
-            if name == "data":
-                message.data = json.loads(value)
-            elif name == "event":
-                message.kind = value
-            elif name == "id":
-                message.id = value
-        return message
-
-    async def ends(self) -> list[Message]:
-        """Return the messages until the server ends the stream."""
-        messages = []
-        try:
-            while True:
-                messages.append(await self.next())
-        except StopAsyncIteration:
-            return messages
-
-    async def ids(self, number: int) -> list[str]:
-        """Return the ids of the next events. A stream that is resumed is ready in between."""
-        found: list[str] = []
-        while len(found) < number:
-            message = await self.next()
-            assert message.kind in ("event", "ready")
-            found += [message.data["id"]] if message.kind == "event" else []
-        return found
 
 
 @dataclass
@@ -104,19 +48,8 @@ class Api:
         self, tenant: str | None = None, *, last_id: str = "", key: str = "", is_live: bool = True, **query: Any
     ) -> AsyncIterator[Stream]:
         """Open a stream with a tenant's key, or with the admin key; by default, wait until it is live."""
-        headers = {"authorization": f"Bearer {key or (self.keys[tenant]['key'] if tenant else KEY)}"}
-        if last_id:
-            headers["last-event-id"] = last_id
-        url = f"http://127.0.0.1:{self.server.port}{PATH}"
-        async with (
-            httpx.AsyncClient(timeout=WAIT_TIMEOUT, trust_env=False) as http,
-            http.stream("GET", url, params=query, headers=headers) as answer,
-        ):
-            if answer.status_code != 200:
-                await answer.aread()
-            assert answer.status_code == 200, answer.text
-            assert answer.headers["content-type"].startswith("text/event-stream")
-            stream = Stream(answer)
+        key = key or (self.keys[tenant]["key"] if tenant else KEY)
+        async with opened(self.server.port, key, last_id, **query) as stream:
             if is_live:
                 assert (await stream.next()).kind == "ready"
             yield stream

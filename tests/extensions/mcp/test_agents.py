@@ -1,14 +1,10 @@
 """The MCP server, driven by the official client over HTTP."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import httpx2
 import pytest
-import uvicorn
+from agents import agent, ask
 from callers import calling, make_key, post_half
 from problems import problem
 
@@ -24,34 +20,6 @@ READERS = {
     *("find_events", "explain_failure", "show_event", "list_webhooks", "show_webhook", "list_deliveries"),
     *("show_statistics", "list_event_types", "show_event_type", "preview_webhook"),
 }
-
-
-@asynccontextmanager
-async def agent(instance: Instance, key: str, mode: str = "auto") -> AsyncIterator["Client"]:
-    """Return the official client, connected with this key."""
-    from mcp import Client
-    from mcp.client.streamable_http import streamable_http_client
-
-    server = uvicorn.Server(uvicorn.Config(instance.app, port=0, log_config=None, ws="none", lifespan="off"))
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/mcp"
-    try:
-        async with (
-            httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}) as http,
-            Client(streamable_http_client(url, http_client=http), mode=mode) as client,
-        ):
-            yield client
-    finally:
-        server.should_exit = True
-        await serving
-
-
-async def ask(client: "Client", tool: str, **arguments: Any) -> Any:
-    result = await client.call_tool(tool, arguments)
-    assert not result.is_error, result.content
-    return json.loads(result.content[0].text)  # type: ignore[union-attr]
 
 
 async def refused(client: "Client", tool: str, **arguments: Any) -> str:
