@@ -79,13 +79,13 @@ class Readers:
 
     async def listed(self, query: dict[str, str]) -> list[str]:
         found: list[str] = []
-        cursor: str | None = ""
-        while cursor is not None:
-            given = {"tenant": self._tenant, "limit": 100, **query} | ({"cursor": cursor} if cursor else {})
-            page = (await self._get("/v1/events", params=given)).raise_for_status().json()
+        params = {"tenant": self._tenant, "limit": "100", **query}
+        while True:
+            page = (await self._get("/v1/events", params=params)).raise_for_status().json()
             found += [event["id"] for event in page["items"]]
-            cursor = page["next_cursor"]
-        return found
+            if page["next_cursor"] is None:
+                return found
+            params["cursor"] = page["next_cursor"]
 
     async def exported(self, query: dict[str, str]) -> list[str]:
         answer = await self._export("/events/export.json", params={"tenant": self._tenant, **query})
@@ -95,7 +95,8 @@ class Readers:
         wanted = {"action": "retry", "dry_run": True}
         answer = await self._post("/v1/bulk", params={"tenant": self._tenant, **query}, json=wanted)
         assert answer.status_code == 200, answer.text
-        return answer.json()["found"]
+        found: int = answer.json()["found"]
+        return found
 
     async def messages(self, query: dict[str, str]) -> list[str]:
         """Read the list of Svix's API, which has two of the filters."""

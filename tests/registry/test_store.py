@@ -18,6 +18,7 @@ from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry import paging
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.numbering import first
 from hookkeeper.registry.paging import PAGE_BYTES, BadRegistryCursor
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.webhook_reads import UnreadableWebhook
@@ -143,7 +144,7 @@ async def test_many_returns_webhooks_as_a_session_does(store: Store, make_webhoo
         "headers": {"x-b": "2"},
         "retry": RetryPolicy(initial=2),
         "payload": Payload.model_validate({"static": {"source": "shop"}}),
-        "emails": (Email.model_validate({"to": ["ann@acme.example"]}),),
+        "targets": {"email": first([Email.model_validate({"to": ["ann@acme.example"]})])},
         "metadata_": {"k": "v"},
         "previous_secret": "whsec_b25l",
         "previous_secret_expires_at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),

@@ -13,6 +13,7 @@ from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.api_keys import ApiKey, digest_of
 from hookkeeper.registry.health import AttemptResult
 from hookkeeper.registry.models import MOVING, Tenant, Webhook
+from hookkeeper.registry.numbering import first
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.tenant_rows import tenants
 from hookkeeper.times import utc_now
@@ -48,7 +49,7 @@ async def test_a_webhook_and_keys_are_the_same_in_the_other_registry(
         "headers": {"x-key": "secret"},
         "metadata_": {"team": "billing"},
         "retry": RetryPolicy(schedule=(5, 10)),
-        "emails": (EMAIL,),
+        "targets": {"email": first([EMAIL])},
         "ordered": "block",
         "order_key": "event.data.id",
     }

@@ -69,9 +69,11 @@ async def test_a_workflow_has_the_signals_and_updates_that_clients_send(instance
         await handle.terminate()
 
 
-@pytest.mark.parametrize("path", sorted(ACTIVITIES.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted({*ACTIVITIES.glob("*.py")} - {ACTIVITIES / "targets.py"}), ids=lambda path: path.stem
+)
 def test_activities_are_named_as_their_methods(path: Path) -> None:
-    """`run_until_done` sends the name of the method."""
+    """`run_until_done` sends the name of the method. The activities of targets have the names of their kinds."""
     assert "activity.defn(" not in path.read_text()
 
 
