@@ -37,12 +37,13 @@ test-more: $(DEV) ## Test what is around it: drills, documentation, examples, pa
 svix-clients: $(DEV) ## Let Svix's clients for JavaScript and Go, and its command line, call the API, where npm, go and svix are installed
 	@SVIX_CLIENTS=1 $(BIN)/python -m pytest tests/extensions/svix/test_svix_other_clients.py $(ARGS)
 
-check: $(DEV) ## Check format, lint, types, imports and sizes
+check: $(DEV) ## Check format, lint, types, imports, sizes and rooms
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m scripts.sizes --check
+	$(BIN)/python -m scripts.house > /dev/null
 
 format: $(DEV) ## Format the code and apply the safe lint fixes
 	$(BIN)/ruff check --fix .

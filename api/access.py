@@ -33,13 +33,6 @@ KEYLESS = frozenset(
         "/openapi.json",
         "/v1/providers/sendgrid/events",  # signed
         *("/codec", "/codec/decode", "/codec/encode"),  # check the admin key or its cookie themselves
-        *(
-            "/login",
-            "/logout",
-            "/portal/{token}",
-            "/static/{asset}",
-            "/theme/{colours}.css",
-        ),  # all other pages need a session: see `dashboard.routes`
     }
 )
 """Paths that need no key. Extensions have more (`api.extensions`)."""

@@ -31,8 +31,6 @@ from api.routes import (
     webhooks,
 )
 from api.state import ApiState
-from dashboard import ROUTERS as PAGES
-from dashboard.rendering import unknown_page
 from hookkeeper import tracing
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
@@ -40,8 +38,8 @@ from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.version import VERSION
 
 HEADER = tracing.HEADER.encode()
-UNTRACED = ("/healthz", "/readyz", "/portal/")
-"""Paths of no interest, and those with the token of a link."""
+UNTRACED = ("/healthz", "/readyz")
+"""Paths of no interest."""
 
 ROUTERS = (
     post_events.router,
@@ -65,7 +63,6 @@ ROUTERS = (
     event_types.export_router,
     codec.page_router,
     docs.router,
-    *PAGES,
 )
 """In the order in which a request is compared with them: FastAPI needs a millisecond to pass by all others. The
 documentation page has the order of `document.tags`."""
@@ -121,7 +118,7 @@ def bare_app(settings: Settings) -> FastAPI:
     for middleware in extensions.middleware:
         app.add_middleware(middleware)
     check_routes(app, KEYLESS | extensions.keyless)
-    errors.install(app, unknown_page, extensions)
+    errors.install(app, extensions)
     document.install(app)
     return app
 

@@ -1,6 +1,6 @@
 """Converts the errors of services and clients to the problem documents of `api.problems`."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -202,10 +202,10 @@ def from_validation(errors: Sequence[Any], model: type[BaseModel] | None = None)
     return as_problem(Invalid.of([*once.values()], model))
 
 
-def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]], extensions: Extensions) -> None:
+def install(app: FastAPI, extensions: Extensions) -> None:
     """Install the handlers that answer each error with a problem document.
 
-    A reader who opens an unknown address gets a page.
+    A reader who opens an unknown address gets a page, if an extension has one.
     """
 
     async def render(request: Request, error: Exception) -> Response:
@@ -218,8 +218,9 @@ def install(app: FastAPI, unknown_page: Callable[[Request], Awaitable[Response]]
             if request.url.path == "/metrics":
                 problem.detail = _where_metrics_are(request.app.state.api.settings.metrics_address)
                 return as_response(problem)
-        if problem.status_code == 404 and _is_for_reader(request, ("/v1/", *extensions.prefixes)):
-            return await unknown_page(request)
+        is_for_reader = problem.status_code == 404 and _is_for_reader(request, ("/v1/", *extensions.prefixes))
+        if is_for_reader and extensions.unknown_page:
+            return await extensions.unknown_page(request)
         if request.method == "POST" and extensions.takes_events(request.url.path):
             metrics.count_refusal(problem.kind)
         if problem.status_code == 405:

@@ -4,7 +4,7 @@ A package names its extension in the entry points `hookkeeper.api` (docs/extensi
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
@@ -41,6 +41,8 @@ class Extension:
     """The beginning of its paths, if errors there have a form of their own."""
     render: Callable[[Problem, Request], Response] = lambda problem, _: as_response(problem)
     """Writes a problem in that form."""
+    unknown_page: Callable[[Request], Awaitable[Response]] | None = None
+    """Answers a reader who opens an address that has no page."""
     is_on: Callable[[Settings], bool] = _always
 
 
@@ -56,6 +58,7 @@ class Extensions:
         self.middleware = [middleware for each in self._all for middleware in each.middleware]
         self.keyless = frozenset[str]().union(*(each.keyless for each in self._all))
         self.untraced = tuple(start for each in self._all for start in each.untraced)
+        self.unknown_page = next((each.unknown_page for each in self._all if each.unknown_page), None)
         self.prefixes = tuple(f"{each.prefix}/" for each in self._all if each.prefix)
 
     def takes_event(self, path: str) -> bool:

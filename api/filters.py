@@ -151,9 +151,13 @@ def _parameter(name: str, annotation: Any, default: Any = Parameter.empty) -> Pa
 def _annotation(each: Filter) -> Any:
     kind: Any = CHECKED.get(each.name, each.type)
     if each.is_repeatable:
-        query = Query(max_length=MAX_VALUES, description=f"{each.help}; can be repeated", **each.bounds)
+        query = _query(f"{each.help}; can be repeated", [each.example], each, max_length=MAX_VALUES)
         return Annotated[Optional[list[kind]], query]  # noqa: UP045 - mypy takes `kind` for no type
-    return Annotated[Optional[kind], Query(description=each.help, **each.bounds)]  # noqa: UP045
+    return Annotated[Optional[kind], _query(each.help, each.example, each)]  # noqa: UP045
+
+
+def _query(description: str, example: Any, each: Filter, **bounds: Any) -> Any:
+    return Query(description=description, examples=[example] if each.example else None, **bounds, **each.bounds)
 
 
 def _read(each: Filter, value: Any) -> Any:

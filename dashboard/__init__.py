@@ -1,5 +1,6 @@
 """The dashboard: pages for operators and, with a tenant's key, for customers."""
 
+from api.extensions import Extension
 from dashboard import (
     doctor,
     event,
@@ -22,6 +23,7 @@ from dashboard import (
     webhook_receiver,
     webhook_settings,
 )
+from dashboard.rendering import unknown_page
 
 ROUTERS = (
     login.router,
@@ -48,3 +50,10 @@ ROUTERS = (
 )
 """`/webhooks/new` and `/webhooks/export.csv` come before `/webhooks/{webhook_id}`, and all forms of a webhook before
 `POST /webhooks/{webhook_id}/{command}`."""
+EXTENSION = Extension(
+    routers=ROUTERS,
+    keyless=frozenset({"/login", "/logout", "/portal/{token}", "/static/{asset}", "/theme/{colours}.css"}),
+    untraced=("/portal/",),  # the token of a link
+    unknown_page=unknown_page,
+)
+"""All pages but those that are `keyless` need a session: see `dashboard.routes`."""

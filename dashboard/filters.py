@@ -180,7 +180,7 @@ async def context(
 def _field(described: Filter, suggested: Suggestions) -> Field:
     known = {"type": suggested.types, "error": suggested.errors}.get(described.name, ())
     values = YES_NO if described.type is bool else described.choices
-    return Field(described.name, described.label, values, described.bounds.get("examples", [""])[0], known)
+    return Field(described.name, described.label, values, described.example, known)
 
 
 def by_name(request: Request, path: str, webhooks: dict[str, str]) -> str | None:

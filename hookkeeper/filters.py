@@ -28,6 +28,7 @@ class Filter(NamedTuple):
     type: Any = str
     """Of a value."""
     is_repeatable: bool = False
+    example: str = ""
     bounds: Mapping[str, Any] = MappingProxyType({})
     """What the API checks: arguments of `fastapi.Query`."""
     field: str = ""
@@ -44,7 +45,7 @@ TYPE = Filter(
     "Events of exactly this type",
     N_("type"),
     is_repeatable=True,
-    bounds={"examples": ["order.paid"]},
+    example="order.paid",
     field="types",
 )
 STATUS = Filter("status", "Events with this status", N_("status"), EventStatus, is_repeatable=True, field="statuses")
@@ -69,24 +70,24 @@ IN_CHANNEL = Filter(
     "in_channel",
     "Events of one tenant that name this channel",
     N_("in channel"),
-    bounds={"examples": ["project_1"]},
+    example="project_1",
     field="keys",
 )
-ID_PREFIX = Filter(
-    "id_prefix", "The event's id begins with this text", N_("id begins with"), bounds={"examples": ["evt_"]}
-)
+ID_PREFIX = Filter("id_prefix", "The event's id begins with this text", N_("id begins with"), example="evt_")
 STATUS_CODE = Filter(
     "status_code",
     "Status code of the latest attempt, such as `503`, or its class, such as `5xx`",
     N_("status code"),
-    bounds={"pattern": STATUS_CODE_PATTERN, "examples": ["5xx"]},
+    example="5xx",
+    bounds={"pattern": STATUS_CODE_PATTERN},
     field="status_codes",
 )
 ERROR = Filter(
     "error",
     "Error of the latest attempt, such as `timeout`, `dns` or `http_503`",
     N_("error"),
-    bounds={"pattern": ERROR_PATTERN, "examples": ["timeout"]},
+    example="timeout",
+    bounds={"pattern": ERROR_PATTERN},
 )
 MIN_ATTEMPTS = Filter(
     "min_attempts", "At least this many attempts", N_("attempts from"), int, bounds={"ge": 1, "le": 10_000}
