@@ -14,21 +14,21 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BUDGETS = {
     "activities": 3_160,
-    "api": 6_740,
+    "api": 6_745,
     "cli": 5_915,
-    "dashboard": 4_830,
+    "dashboard": 4_860,
     "extensions": 4_790,
-    "hookkeeper/content": 2_950,
+    "hookkeeper/content": 2_985,
     "hookkeeper/crypto": 400,
     "hookkeeper/egress": 1_555,
     "hookkeeper/mail": 750,
     "hookkeeper/messages": 1_185,
     "hookkeeper/registry": 9_155,
     "hookkeeper/sandbox": 765,
-    "hookkeeper/services": 5_740,
+    "hookkeeper/services": 5_750,
     "hookkeeper/targets": 345,
     "hookkeeper/temporal": 4_690,
-    "hookkeeper": 2_580,
+    "hookkeeper": 2_715,
     "workflows": 2_655,
 }
 """Lines of Python that a folder may have, without those of folders that have a budget of their own. A budget is raised
