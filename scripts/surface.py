@@ -71,7 +71,7 @@ def commands() -> Iterator[str]:
 def _commands(command: Any, path: tuple[str, ...]) -> Iterator[str]:
     name = " ".join(path)
     yield f"command {name}"
-    for each in command.params:
+    for each in command.get_params(typer.Context(command)):
         options = [option for option in (*each.opts, *each.secondary_opts) if option.startswith("--")]
         yield from (f"command {name} {option}" for option in options)
         if each.param_type_name == "argument":
