@@ -88,7 +88,7 @@ class Activities:
     retries: list[Activity]
     bulk: list[Activity]
     own: list[Activity]
-    """Those of the process that has begun something."""
+    """Activities for runs that the same process has begun."""
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ class DevApi:
     url: str
     key: str
     ports: Ports
-    """Those of its servers."""
+    """Ports of its servers."""
 
 
 class DataDir:

@@ -55,7 +55,7 @@ class Field(NamedTuple):
     name: str
     label: str
     values: Collection[str]
-    """Those of a choice, with labels if it is a mapping; empty for a text."""
+    """Values of a choice, with labels if it is a mapping; empty for a text."""
     placeholder: str
     known: Collection[str]
 

@@ -55,7 +55,7 @@ class Cluster:
     clocks: Clocks | None = None
     """None if clocks cannot be set."""
     relays: tuple[Relay, ...] = ()
-    """Those through which the API connects, in production all processes to Temporal, if any."""
+    """Relays through which the API connects, in production all processes to Temporal, if any."""
 
     def pid(self, name: str) -> int | None:
         """Return the process id; None while the process is down."""

@@ -59,11 +59,11 @@ class Restored:
     """Delivered after the restore, before they were posted again."""
     listed: Set[str]
     reindexed: Set[str]
-    """Those in the list after `hookkeeper reindex`."""
+    """Events in the list after `hookkeeper reindex`."""
     lost: Set[str]
     """Accepted as new when they were posted again."""
     statuses: Mapping[str, str]
-    """Those at the end, or statuses of responses."""
+    """Statuses at the end, or statuses of responses."""
 
     @property
     def counts(self) -> dict[str, int]:

@@ -27,7 +27,7 @@ DATABASES = ("temporal", "temporal_visibility")
 HISTORY_SHARDS = 512
 """As in docker-compose.yml."""
 PORTS = {"frontend": 7233, "history": 7234, "matching": 7235, "worker": 7239}
-"""Those of all servers of a role: a cluster tells its servers apart by their addresses."""
+"""Ports of all servers of a role: a cluster tells its servers apart by their addresses."""
 MEMBERSHIP_PORTS = {role: port - 300 for role, port in PORTS.items()}
 SERVER_NAME = "temporal.test"
 """The name in the certificates."""

@@ -32,7 +32,7 @@ class Filter(NamedTuple):
     bounds: Mapping[str, Any] = MappingProxyType({})
     """What the API checks: arguments of `fastapi.Query`."""
     field: str = ""
-    """That of a `Search`, if it has another name."""
+    """The field of `Search`, if it has another name."""
 
     @property
     def choices(self) -> tuple[str, ...]:

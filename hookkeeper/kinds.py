@@ -26,7 +26,7 @@ def _installed() -> Iterator[Kind]:
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _installed()}
 """All kinds, by name, in the order in which a webhook has its targets."""
 LISTS: tuple[tuple[Kind, Items], ...] = tuple((kind, kind.items) for kind in KINDS.values() if kind.items)
-"""Those of which a webhook can have several."""
+"""Kinds of which a webhook can have several targets."""
 URL = next(kind for kind in KINDS.values() if kind.items is None)
 if TYPE_CHECKING:
     Channel = str

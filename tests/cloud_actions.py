@@ -27,7 +27,7 @@ class Actions:
 
     def __init__(self, client: Client, metrics: MetricBuffer) -> None:
         self.client = client
-        """Whoever acts has to use this client: it counts its requests."""
+        """The client for all actions: it counts its requests."""
         self._metrics = metrics
         self._metrics.retrieve_updates()  # those of earlier tests
         self._requests: Counter[str] = Counter()

@@ -21,7 +21,7 @@ DEFAULT_URL = Settings.model_fields["public_url"].default
 _registries: list[bytes] = []
 _free_apps: list[FastAPI] = []
 shared_apps: list[FastAPI] = []
-"""That of the instance that the tests of this process share."""
+"""The app of the instance that the tests of this process share."""
 DEFAULT_BOUNDS = Sandbox()._children._bounds
 _free_children: list[SandboxChild] = []
 

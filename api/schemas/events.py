@@ -193,8 +193,8 @@ class EventSummary(EventBase):
     needs_attention: list[str]
     """Webhooks with a delivery that has failed, or has been retrying for over 15 minutes, unless it is acknowledged."""
     latest: LatestResultView | None
-    """That of a delivery that has failed, else of one that is retrying, else of one that is held, else of any. With the
-    filter `webhook`, of a delivery to it. Null without deliveries."""
+    """The result of a delivery that has failed, else of one that is retrying, else of one that is held, else of any.
+    With the filter `webhook`, the result of a delivery to it. Null without deliveries."""
     acknowledged: AcknowledgementView | None
 
 

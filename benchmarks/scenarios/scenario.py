@@ -134,7 +134,7 @@ class Scenario:
     run: Callable[[Bench], Awaitable[Metrics]]
     columns: tuple[Column, ...]
     contenders: tuple[str, ...] | None = None
-    """Those that are measured unless others are named; None: all."""
+    """Contenders that are measured unless others are named; None: all."""
     is_default: bool = True
     """Part of a run that names no scenario."""
     needs_fresh_stack_after: bool = False

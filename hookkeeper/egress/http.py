@@ -78,7 +78,7 @@ class HttpAnswer:
     first_byte_ms: float | None = None
     """From the connection to the headers of the response."""
     all_headers: Sequence[tuple[bytes, bytes]] = ()
-    """Those of the response as received, at most 64 KiB."""
+    """Headers of the response as received, at most 64 KiB."""
 
     @property
     def verdict(self) -> Verdict:

@@ -47,9 +47,9 @@ class Ongoing(Message):
     """Attempts that last longer than a local activity may, or meet an error: a process goes on with them."""
 
     task_queue: str
-    """That of the process."""
+    """The task queue of the process."""
     activity_id: str
-    """That of the local activity which has begun them."""
+    """The id of the local activity that has begun them."""
 
 
 class DeliveryBatch(Message):

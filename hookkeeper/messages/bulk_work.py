@@ -67,7 +67,7 @@ class ReleaseProgress(Message):
     completed: int = 0
     """Completed runs, counted from the beginning of the batch."""
     released: int = 0
-    """Those that have reacted to it."""
+    """Runs that have reacted to it."""
     off: bool = False
 
 

@@ -30,7 +30,7 @@ class DeliveryRow(NamedTuple):
     webhook_id: str
     channel: str
     type: str
-    """That of the event."""
+    """The type of the event."""
     status: DeliveryStatus
     reason: Reason | None
     attempts: int
@@ -93,7 +93,7 @@ class EventRow(NamedTuple):
     input: str = ""
     """What starts its run, where it was read: an `EventInput` as JSON."""
     deliveries: tuple[DeliveryRow, ...] = ()
-    """Those that were read; in lists, the worst first, or that to the webhook of the search."""
+    """Deliveries that were read; in lists, the worst first, or the one to the webhook of the search."""
 
     @property
     def key(self) -> EventKey:

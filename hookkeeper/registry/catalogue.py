@@ -32,7 +32,7 @@ class EventRules(NamedTuple):
     archived: bool
     schema: dict[str, Any] | None
     search_keys: tuple[str, ...]
-    """Those of the type, and those of the tenant."""
+    """Search keys of the type and of the tenant."""
     is_known_tenant: bool
     rate_limit: str | None
     """Events that a process accepts of the tenant."""

@@ -257,7 +257,7 @@ def emails(*counts: int) -> list[dict[str, Any]]:
 
 
 async def test_the_addresses_of_a_webhook_are_bounded_together(idle_instance: Instance) -> None:
-    """Those of `on_failure` count too, and those that a change leaves as they are."""
+    """Addresses of `on_failure` count too, and addresses that a change leaves as they are."""
     path, body = "/v1/webhooks", {"tenant": idle_instance.tenant, "url": URL}
     problem(await idle_instance.http.post(path, json=body | {"emails": emails(50, 50, 1)}), 422, "emails")
     on_failure = {"emails": emails(50)}

@@ -240,7 +240,7 @@ def without_variables(line: str) -> str:
 
 @each("line", commands())
 def test_each_command_is_run_by_a_test_or_named_with_the_reason(line: str) -> None:
-    """Those of the command line and requests are sent to a `dev` by `tests/more/test_docs_commands.py`."""
+    """Commands and requests are sent to a `dev` by `tests/more/test_docs_commands.py`."""
     assert line.startswith((*RUN_BY, *NOT_RUN, "hookkeeper ", "temporal workflow ", "curl ")), (
         "add it to one of the tables"
     )

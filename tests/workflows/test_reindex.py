@@ -165,7 +165,7 @@ async def test_what_is_older_than_the_retention_is_not_counted_again(own_instanc
 
 
 async def test_open_events_from_before(own_instance: Instance, inbox: Receiver) -> None:
-    """Those that were open at the begin are rebuilt too, others not."""
+    """Events that were open at the begin are rebuilt too, others not."""
     await own_instance.webhook(inbox.url, retry=PATIENT)
     before = await closed(own_instance)
     inbox.fails(503)

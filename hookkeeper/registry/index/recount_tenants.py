@@ -69,7 +69,7 @@ class Counted(NamedTuple):
 
     rollups: Rollups
     vague: set[Subject]
-    """Those with a delivery whose state lacks attempts that were counted."""
+    """Subjects with a delivery whose state lacks attempts that were counted."""
 
 
 async def recount_tenants(database: Database, since: datetime, now: datetime) -> int:

@@ -51,7 +51,7 @@ class SharedStarts:
         self._queue = StartQueue(max_events_per_run)
         self._limit = limit
         self._answers: dict[NewRun, asyncio.Future[Answer]] = {}
-        """Those of all events that wait, or are being accepted, for as long as their requests."""
+        """Answers to all events that wait, or are being accepted, for as long as their requests."""
         self._known: dict[Name, asyncio.Future[Answer]] = {}
         self._groups: set[asyncio.Task[None]] = set()
         """Groups that are being accepted, or whose starts are waited for."""
