@@ -18,6 +18,7 @@ from temporalio.client import Client
 from test_access import key_with
 from test_page_access import LET_IN, NEEDS, NOT_IN_PORTAL, request
 
+import dashboard
 from api.app import UNTRACED, telemetry
 from api.sessions import REMEMBERED, SESSION
 from hookkeeper.crypto.tokens import is_token, new_token
@@ -438,5 +439,5 @@ async def test_no_log_and_no_trace_has_a_link(
     assert link["id"] in str(lines)
     ours = [record.getMessage() for record in caplog.records if record.name != "httpx"]  # which logs our requests
     assert path_in(link).removeprefix("/portal/") not in f"{lines} {ours} {capfd.readouterr()}"
-    is_untraced = telemetry(UNTRACED)["exclude"]
+    is_untraced = telemetry(UNTRACED + dashboard.EXTENSION.untraced)["exclude"]
     assert is_untraced is not None and is_untraced({"path": path_in(link)})
