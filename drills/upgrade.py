@@ -12,6 +12,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import tomllib
 import venv
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -273,6 +274,7 @@ def installed(revision: str) -> Iterator[str]:
         archive = _git("archive", "--format=tar", revision)
         with tarfile.open(fileobj=BytesIO(archive)) as tar:
             tar.extractall(code, filter="data")
+        _write_entry_points(code)
         same = all((code / name).read_bytes() == (ROOT / name).read_bytes() for name in LOCK_FILES)
         venv.create(environment_, symlinks=True, with_pip=not same)
         python = str(environment_ / "bin/python")
@@ -284,6 +286,16 @@ def installed(revision: str) -> Iterator[str]:
         paths = [str(code), *[path for path in sys.path if path.endswith("site-packages")] * same]
         (packages / "release.pth").write_text("\n".join(paths))
         yield python
+
+
+def _write_entry_points(code: Path) -> None:
+    """Name the entry points of a release beside its code: before those of the code that is installed here."""
+    groups = tomllib.loads((code / "pyproject.toml").read_text())["project"].get("entry-points", {})
+    metadata = code / "hookkeeper.egg-info"
+    metadata.mkdir()
+    (metadata / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: hookkeeper\nVersion: 0\n")
+    lines = [line for name, entries in groups.items() for line in (f"[{name}]", *map(" = ".join, entries.items()))]
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
 
 
 def latest_tag() -> str:
