@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from extensions.cells.cell_map import CellMap
+from extensions.cells.tenant_rows import TenantRows
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 
@@ -33,6 +34,11 @@ class CellAccess:
     store: Store
     http: httpx.AsyncClient
     retention: timedelta
+
+    @property
+    def rows(self) -> TenantRows:
+        """The rows of tenants that move."""
+        return TenantRows(self.store.database)
 
     async def call(self, method: str, path: str, *accepted: int, **request: Any) -> Any:
         """Call the API; return the JSON of a success, or None for one of these other statuses.

@@ -121,17 +121,17 @@ class Move:
 
     async def _copy_rows(self) -> None:
         """Make webhooks, keys, suppressions, search keys and event types in the new cell equal to those in the old."""
-        old, new, tenant = self._source.store, self._target.store, self._tenant
+        old, new, tenant = self._source.rows, self._target.rows, self._tenant
         await self._copy_event_types()
         await self._copy_suppressions()
-        await new.tenant_rows.put_owned(tenant, await old.tenant_rows.owned(tenant))
-        webhooks = await old.tenant_rows.versions(tenant)
-        await new.tenant_rows.remove_webhooks(tenant, [*webhooks])
+        await new.put_owned(tenant, await old.owned(tenant))
+        webhooks = await old.versions(tenant)
+        await new.remove_webhooks(tenant, [*webhooks])
         for webhook_id in webhooks:
-            row = await old.tenant_rows.webhook(webhook_id)
+            row = await old.webhook(webhook_id)
             if row["ordered"] and row["enabled"]:
                 row |= {"enabled": False, "disabled_reason": MOVING, "disabled_at": utc_now()}
-            await new.tenant_rows.put_webhook(row)
+            await new.put_webhook(row)
         self._tell(f"{len(webhooks)} webhooks are copied")
 
     async def _copy_event_types(self) -> None:
@@ -197,7 +197,7 @@ class Move:
         while True:
             try:
                 await self._follow_changes()
-                left = await self._source.store.tenant_rows.undelivered(self._tenant)
+                left = await self._source.rows.undelivered(self._tenant)
                 if not left.in_line and (only_in_order or not (left.deliveries or await self._recovers())):
                     return
                 news = f"{self._source.name} still has {left.deliveries} deliveries, {left.in_line} of them in order"
@@ -216,7 +216,7 @@ class Move:
 
     async def _follow_changes(self) -> None:
         """Let the old cell deliver with the settings that were changed in the new one since."""
-        old, new = self._source.store.tenant_rows, self._target.store.tenant_rows
+        old, new = self._source.rows, self._target.rows
         if not self._has_left and (owned := await new.owned(self._tenant)) != await old.owned(self._tenant):
             await old.put_owned(self._tenant, owned)
         present = await new.versions(self._tenant)
@@ -232,7 +232,7 @@ class Move:
 
     async def _enable(self) -> None:
         """Let the new cell deliver what its ordered webhooks have held."""
-        rows = self._target.store.tenant_rows
+        rows = self._target.rows
         for webhook_id in await rows.versions(self._tenant):
             if (await rows.webhook(webhook_id))["disabled_reason"] == MOVING:
                 await self._target.call("PATCH", f"webhooks/{webhook_id}", 404, json={"enabled": True})
@@ -245,7 +245,7 @@ class Move:
 
     async def _clear(self) -> None:
         """Remove from the old cell what could deliver there."""
-        for webhook_id in await self._source.store.tenant_rows.versions(self._tenant):
+        for webhook_id in await self._source.rows.versions(self._tenant):
             await self._source.call("DELETE", f"webhooks/{webhook_id}", 404)
         listed = [schedule["id"] async for schedule in self._source.all("schedules", self._tenant)]
         for schedule_id in listed:

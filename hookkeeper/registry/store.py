@@ -34,7 +34,6 @@ from hookkeeper.registry.reserved_times import ReservedTimes
 from hookkeeper.registry.schedules import ScheduleRows
 from hookkeeper.registry.schema import migrate
 from hookkeeper.registry.suppressions import Suppressions
-from hookkeeper.registry.tenant_rows import TenantRows
 from hookkeeper.registry.tenants import Tenants
 from hookkeeper.registry.transactions import Transactions
 from hookkeeper.registry.webhooks import Webhooks
@@ -45,7 +44,7 @@ class Store:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._database = database = Database(engine)
+        self.database = database = Database(engine)
         self._direct = DirectReads(engine, database)
         self.webhooks = Webhooks(database, self._direct)
         self.catalogue = Catalogue(database, self._direct)
@@ -58,7 +57,6 @@ class Store:
         self.api_keys = ApiKeys(database, self._direct)
         self.portal = PortalSessions(database)
         self.audit = AuditLog(database)
-        self.tenant_rows = TenantRows(database)
         self._transactions = Transactions(engine, database)
         self.rows = EventRows(database, self._direct, self._transactions)
         self.index = EventIndex(database)
@@ -89,20 +87,20 @@ class Store:
 
     async def ping(self) -> None:
         """Raise RegistryUnavailable unless the database answers."""
-        async with self._database.read() as session:
+        async with self.database.read() as session:
             await session.execute(select(1))
 
     async def is_new(self) -> bool:
         """Return whether there are no tables yet."""
         if (file := sqlite_file(self._engine.url)) and not file.exists():  # a connection would make it
             return True
-        async with self._database.read() as session:
+        async with self.database.read() as session:
             return not await session.run_sync(lambda sync: inspect(sync.connection()).has_table("alembic_version"))
 
     async def ready(self) -> None:
         """Raise RegistryUnavailable unless the database answers, is migrated, and can be decrypted."""
         await self.ping()
-        async with self._database.read() as session:
+        async with self.database.read() as session:
             try:
                 revision = await session.scalar(text("SELECT version_num FROM alembic_version"))
                 await session.scalar(select(Webhook.secret).limit(1))

@@ -245,7 +245,7 @@ class CountedLinks(PortalSessions):
 
 async def test_a_guess_costs_no_lookup_and_one_with_the_right_checksum_costs_one(instance: Instance) -> None:
     store = instance.store
-    keys, links = CountedKeys(store._database, store.api_keys._direct), CountedLinks(store._database)
+    keys, links = CountedKeys(store.database, store.api_keys._direct), CountedLinks(store.database)
     app = new_app(instance.settings, store, instance.gateway)
     app.state.api.authenticator = Authenticator(KEY, keys, links, None)
     key, link = new_key(), new_token()

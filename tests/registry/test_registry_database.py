@@ -342,10 +342,10 @@ async def test_writers_of_sqlite_take_turns(sqlite_url: str) -> None:
     order: list[int] = []
 
     async def write(number: int) -> None:
-        async with store._database.write():
+        async with store.database.write():
             order.append(number)
 
-    async with store._database.write():
+    async with store.database.write():
         writers = [asyncio.create_task(write(number)) for number in range(40)]
         await asyncio.sleep(0)
         async with asyncio.timeout(CALL_TIMEOUT):

@@ -177,7 +177,7 @@ async def test_events_of_webhooks_that_hang_delay_no_acceptance_of_others(
 async def test_an_event_whose_row_lacks_its_data_can_be_posted_again_later(idle_instance: Instance) -> None:
     """The registry was restored, and a step of the run has written the row: `hookkeeper reindex` completes it."""
     assert (await post(idle_instance, "e")).status_code == 202
-    async with idle_instance.store._database.write() as session:
+    async with idle_instance.store.database.write() as session:
         key = {"tenant": idle_instance.tenant}
         await session.execute(text("DELETE FROM event_inputs WHERE tenant = :tenant"), key)
     refused = problem(await post(idle_instance, "e"), 503)

@@ -182,7 +182,7 @@ async def test_a_schedule_whose_input_was_replaced_with_temporals_tools_gets_its
 
     for schedule in ("s", "unknown"):
         await in_temporal(own_instance, schedule).update(with_other_input)
-    async with own_instance.store._database.write() as session:
+    async with own_instance.store.database.write() as session:
         await session.execute(delete(Schedule).where(Schedule.id == "unknown", Schedule.tenant == own_instance.tenant))
     await RunRepair(own_instance.temporal, own_instance.gateway, own_instance.store).repair(timedelta())
     await in_temporal(own_instance).trigger()

@@ -245,7 +245,7 @@ async def test_runs_whose_rows_were_lost_return_to_their_places(instance: Instan
     webhook = await instance.webhook(inbox.url, ordered=True, retry=LATER)
     sent = await send_numbered(instance, 3)
     await instance.until_delivery(sent[0], "retrying")
-    async with instance.store._database.write() as session:
+    async with instance.store.database.write() as session:
         for table in ("deliveries", "events"):
             await session.execute(text(f"DELETE FROM {table} WHERE tenant = :tenant"), {"tenant": instance.tenant})
     await instance.run(sent[0]).signal("hold")  # it records this, and so returns to its place

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect
 
+from extensions.cells.tenant_rows import TenantRows, tenants
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import OnFailure
 from hookkeeper.crypto.keyring import Keyring, new_key
@@ -15,7 +16,6 @@ from hookkeeper.registry.health import AttemptResult
 from hookkeeper.registry.models import MOVING, Tenant, Webhook
 from hookkeeper.registry.numbering import first
 from hookkeeper.registry.store import Store
-from hookkeeper.registry.tenant_rows import tenants
 from hookkeeper.times import utc_now
 
 Make = Callable[..., Webhook]
@@ -28,6 +28,10 @@ async def other(tmp_path: Path) -> AsyncIterator[Store]:
     async with Store.connect(f"sqlite+aiosqlite:///{tmp_path}/other.db", Keyring.parse(new_key("k1"))) as made:
         await made.migrate()
         yield made
+
+
+def rows(store: Store) -> TenantRows:
+    return TenantRows(store.database)
 
 
 def tenant_row() -> dict[str, object]:
@@ -58,16 +62,15 @@ async def test_a_webhook_and_keys_are_the_same_in_the_other_registry(
     key = ApiKey(id="key_1", name="backend", tenant="acme", scopes=["events:read"], digest=digest_of("hk_1"))
     await store.api_keys.add(key)
     await store.catalogue.set_search_keys("acme", ["order.id"])
-    await store.tenant_rows.put_owned("acme", await store.tenant_rows.owned("acme") | {"tenants": [tenant_row()]})
+    await rows(store).put_owned("acme", await rows(store).owned("acme") | {"tenants": [tenant_row()]})
     await other.webhooks.add(make_webhook("wh_left"))
     for _ in range(2):
-        rows = store.tenant_rows
-        await other.tenant_rows.put_webhook(await rows.webhook("wh_1"))
-        await other.tenant_rows.put_owned("acme", await rows.owned("acme"))
-    await other.tenant_rows.remove_webhooks("acme", ["wh_1"])
+        await rows(other).put_webhook(await rows(store).webhook("wh_1"))
+        await rows(other).put_owned("acme", await rows(store).owned("acme"))
+    await rows(other).remove_webhooks("acme", ["wh_1"])
     assert values(await other.webhooks.get("wh_1")) == values(await store.webhooks.get("wh_1"))
     assert [webhook.id for webhook in await other.webhooks.matching("acme", "order.paid")] == ["wh_1"]
-    assert await other.tenant_rows.owned("acme") == await store.tenant_rows.owned("acme")
+    assert await rows(other).owned("acme") == await rows(store).owned("acme")
     assert await other.catalogue.search_keys("acme") == ["order.id"]
     found = await other.api_keys.find(digest_of("hk_1"))
     assert found is not None and (found.id, found.tenant, found.scopes) == ("key_1", "acme", ["events:read"])
@@ -77,13 +80,13 @@ async def test_settings_come_back_without_health_and_what_is_kept(
     store: Store, other: Store, make_webhook: Make
 ) -> None:
     await store.webhooks.add(make_webhook(events=["order.*"]))
-    row = await store.tenant_rows.webhook("wh_1")
-    await other.tenant_rows.put_webhook(row | {"enabled": False, "disabled_reason": MOVING, "disabled_at": utc_now()})
+    row = await rows(store).webhook("wh_1")
+    await rows(other).put_webhook(row | {"enabled": False, "disabled_reason": MOVING, "disabled_at": utc_now()})
     await store.health.record([AttemptResult("wh_1", "failed", utc_now())])
     await other.webhooks.update("wh_1", "acme", {"url": "https://new.example/hook", "events": ["user"]})
-    (old,), (new,) = [(await each.tenant_rows.versions("acme")).values() for each in (store, other)]
+    (old,), (new,) = [(await rows(each).versions("acme")).values() for each in (store, other)]
     assert new > old
-    await store.tenant_rows.put_settings(await other.tenant_rows.webhook("wh_1"), ("enabled", "disabled_reason"))
+    await rows(store).put_settings(await rows(other).webhook("wh_1"), ("enabled", "disabled_reason"))
     changed = await store.webhooks.get("wh_1")
     assert changed is not None
     assert (changed.url, changed.enabled, changed.updated_at) == ("https://new.example/hook", True, new)
