@@ -106,6 +106,10 @@ class EventEntry(NamedTuple):
         with naming_event(event_id):
             return await self.ingest.accept(event, event_id, only_known=only_known, makes_tenant=makes_tenant)
 
+    async def others(self, tenant: str) -> list[str]:
+        """Return tenants with webhooks, if this one has none and the caller may know others."""
+        return await self.ingest.other_tenants(tenant) if self.caller.tenant is None else []
+
 
 async def event_entry(request: Request) -> EventEntry:
     """Refuse events while too many wait."""

@@ -104,8 +104,13 @@ def accepted(started: EventSnapshot, links: LinkBuilder) -> AcceptedEvent:
     return AcceptedEvent.of(
         state,
         duplicate=started.duplicate,
+        note=no_webhook_note(state) if state.status == "no_webhook" else None,
         **_located(started.row, links),
     )
+
+
+def no_webhook_note(event: EventState) -> str:
+    return f"No webhook of tenant {event.tenant} gets {event.type}: none matches its type, channels and data."
 
 
 def event(snapshot: EventSnapshot, links: LinkBuilder) -> EventView:
@@ -298,7 +303,7 @@ def _group(query: StatisticsQuery, found: Statistics, group: Group) -> Statistic
 
 def _counts(query: StatisticsQuery, measures: Measures) -> dict[str, Any]:
     return {
-        "events": measures["events"] if query.has_events else None,
+        **{name: measures[name] if query.has_events else None for name in ("events", "no_webhook")},
         **{name: measures[name] for name in COUNTS},
         "success_rate": measures.success_rate,
         "error_rate": measures.error_rate,

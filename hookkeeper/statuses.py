@@ -4,7 +4,7 @@ from typing import Literal
 
 FinalStatus = Literal["succeeded", "failed", "cancelled"]
 DeliveryStatus = Literal["pending", "retrying", "held", "sent", FinalStatus]
-EventStatus = Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
+EventStatus = Literal["scheduled", "delivering", "no_webhook", FinalStatus]
 ERRORS = (
     *("timeout", "dns", "connection_refused", "connection_reset", "tls", "protocol", "forbidden_address"),
     "bad_template",

@@ -79,7 +79,7 @@ async def post_event(
 
     202 is sent once the event is committed in the registry, with all that starts its run. Posting the same id with the
     same content again returns the existing event (200, `duplicate: true`); with other content it is refused (409). An
-    event that matches no webhook is accepted too.
+    event that no webhook gets is accepted too, with the status `no_webhook` and a `note`.
 
     After a 503, the event may or may not have been accepted. The response contains its id, even if it was generated, in
     `event_id` of the problem and in the header `Hookkeeper-Event-Id`. Post the event again with that `id`.
@@ -87,8 +87,11 @@ async def post_event(
     if event.id is None and idempotency_key:
         event = event.model_copy(update={"id": idempotency_key})
     started = await entry.accept(event, only_known=if_match is not None)
+    accepted = views.accepted(started, entry.links)
+    if accepted.note and (others := await entry.others(accepted.tenant)):
+        accepted.note += f" Tenants with webhooks: {', '.join(others)}."
     return Response(
-        views.accepted(started, entry.links).model_dump_json(),
+        accepted.model_dump_json(),
         status_code=200 if started.duplicate else 202,
         headers={EVENT_ID_HEADER: started.state.id},
         media_type="application/json",

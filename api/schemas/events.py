@@ -60,6 +60,8 @@ class AcceptedEvent(ResponseModel):
     run_id: str
     """Empty until the run has recorded its first step."""
     deliveries: list[DeliverySummary]
+    note: str | None = None
+    """Why it goes nowhere, if its status is `no_webhook`. A key of all tenants is told which tenants have webhooks."""
     links: EventLinks
 
 

@@ -33,6 +33,8 @@ class LatencyPercentiles(ResponseModel):
 class StatisticsCounts(ResponseModel):
     events: int | None
     """Accepted events. Null by webhook or channel, and with a filter by one of them: those have deliveries."""
+    no_webhook: int | None
+    """Those of `events` that no webhook gets. Null where `events` is."""
     deliveries_succeeded: int
     """Deliveries that succeeded in this time."""
     deliveries_failed: int

@@ -15,7 +15,9 @@ from cli.console import Json
 from hookkeeper.kinds import KINDS
 from hookkeeper.wording import duration
 
-COLORS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "held": "yellow", "retrying": "yellow"}
+COLORS = {"succeeded": "green", "failed": "red"} | dict.fromkeys(
+    ("cancelled", "held", "retrying", "no_webhook"), "yellow"
+)
 SHOWN_STATUSES = ("failed", "cancelled", "held", "sent")
 """Statuses that the line of an attempt does not show."""
 RECEIPTS = {
@@ -36,7 +38,7 @@ NO_RESPONSE_TIMEOUT = 30.0
 """Seconds without a response after which `follow` gives up; API or worker may be restarting."""
 SHORT_WAIT = 1.0
 """Seconds until an attempt that need not be announced."""
-FINAL = ("succeeded", "failed", "cancelled")
+FINAL = ("succeeded", "failed", "cancelled", "no_webhook")
 TARGET_WIDTH = 48
 """Maximum width of the target column."""
 
@@ -45,7 +47,7 @@ Sleep = Callable[[float], object]
 
 def colored(status: str) -> str:
     color = COLORS.get(status, "cyan")
-    return f"[{color}]{status}[/{color}]"
+    return f"[{color}]{status.replace('_', ' ')}[/{color}]"
 
 
 def target(delivery: Json) -> str:

@@ -102,9 +102,11 @@ def print_accepted_event(api: Api, accepted: Json, *, follow: bool, as_json: boo
 
 def _print_deliveries(accepted: Json) -> None:
     count = len(accepted["deliveries"])
-    deliveries = "no matching webhook" if not count else f"{count} {'delivery' if count == 1 else 'deliveries'}"
+    deliveries = f"{count} {'delivery' if count == 1 else 'deliveries'}" if count else "[yellow]no webhook[/yellow]"
     duplicate = "  [yellow]duplicate[/yellow]" if accepted["duplicate"] else ""
     out.print(f"[bold]{accepted['id']}[/bold]  {accepted['type']}  {deliveries}{duplicate}")
+    if note := accepted["note"]:
+        out.print(f"  {escape(note)} `hookkeeper webhooks create` registers a webhook.")
 
 
 def _follow(api: Api, accepted: Json, as_json: bool) -> None:
@@ -112,8 +114,7 @@ def _follow(api: Api, accepted: Json, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(event))
     else:
-        hint = "" if event["deliveries"] else "  nothing was sent: `hookkeeper webhooks create` registers a webhook"
-        out.print(f"  {event_views.colored(event['status'])}{hint}")
+        out.print(f"  {event_views.colored(event['status'])}")
     if event["status"] != "succeeded":
         raise typer.Exit(1)
 

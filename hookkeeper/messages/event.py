@@ -262,6 +262,8 @@ def event_status(deliveries: tuple[Delivery, ...], scheduled: bool = False) -> E
 
 def status_of(statuses: Set[DeliveryStatus], scheduled: bool = False) -> EventStatus:
     """Return the status of an event whose deliveries have these statuses."""
+    if not statuses:
+        return "no_webhook"
     if not statuses <= FINAL:
         return "scheduled" if scheduled else "delivering"
     if "failed" in statuses:

@@ -94,6 +94,12 @@ class Webhooks:
         """Return such names of the latest webhooks."""
         return await self._names(NAMES.where(*_of(tenant)).order_by(Webhook.created_at.desc()).limit(limit))
 
+    async def latest_tenants(self, limit: int) -> list[str]:
+        """Return the tenants of this many of the latest webhooks."""
+        latest = select(Webhook.tenant).order_by(Webhook.created_at.desc()).limit(limit)
+        async with self._database.read() as session:
+            return list(dict.fromkeys(await session.scalars(latest)))
+
     async def _names(self, query: Select[str, str, str]) -> dict[str, str]:
         async with self._database.read() as session:
             rows = (await session.execute(query)).all()

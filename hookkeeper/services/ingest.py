@@ -50,6 +50,8 @@ MAX_RUN_BYTES = 2 * 1024 * 1024 - 16 * 1024
 """Bytes of an event with its deliveries: Temporal takes no more than 2 MiB to start a run."""
 MAX_RESERVED = 10
 """Webhooks that hang for which accepting an event reserves times."""
+LATEST_WEBHOOKS, MAX_NAMED = 100, 5
+"""Webhooks whose tenants are looked up for an event that nobody gets, and tenants that its note names."""
 MAX_CLOCK_SKEW = timedelta(minutes=1)
 """A `deliver_at` this far in the past comes from a clock that is a little off: the event is delivered now."""
 MAX_AHEAD = timedelta(days=366)
@@ -127,6 +129,11 @@ class EventIngest:
         async with _in_time():
             search_keys = await self._check_rules(event, is_test=True)
             return await self._start(_new_run(run, size, search_keys=search_keys))
+
+    async def other_tenants(self, tenant: str) -> list[str]:
+        """Return some tenants with webhooks; none if this tenant has one of the latest."""
+        found = await self._store.webhooks.latest_tenants(LATEST_WEBHOOKS)
+        return [] if tenant in found else found[:MAX_NAMED]
 
     async def check(self, event: NewEvent) -> None:
         """Raise what `accept` does for an event that would be refused if it came now."""

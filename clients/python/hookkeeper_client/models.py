@@ -13,7 +13,7 @@ from hookkeeper_client.base import Model
 
 Channel = Literal["webhook", "email", "notification"]
 DeliveryStatus = Literal["pending", "retrying", "held", "sent", "succeeded", "failed", "cancelled"]
-EventStatus = Literal["scheduled", "delivering", "succeeded", "failed", "cancelled"]
+EventStatus = Literal["scheduled", "delivering", "no_webhook", "succeeded", "failed", "cancelled"]
 OverlapPolicy = Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
 Reason = Literal[
     "exhausted",
@@ -51,6 +51,7 @@ class AcceptedEvent(Model):
     workflow_id: str
     run_id: str
     deliveries: list[DeliverySummary]
+    note: str | None = None
     links: EventLinks
 
 
@@ -801,6 +802,7 @@ class SecretRotation(TypedDict, total=False):
 
 class StatisticsCounts(Model):
     events: int | None
+    no_webhook: int | None
     deliveries_succeeded: int
     deliveries_failed: int
     deliveries_cancelled: int

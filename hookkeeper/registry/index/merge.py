@@ -150,7 +150,7 @@ def _merge_event(changes: IndexChanges, report: RunReport, old: EventRow | None,
         changes.events[key] = event
         followed = changes.follow(key)
         if not report.deliveries_before:
-            rollup.count_event(changes.rollups, Subject(event.tenant, event.type), event.accepted_at)
+            rollup.count_event(changes.rollups, Subject(event.tenant, event.type), event.status, event.accepted_at)
             followed.is_new = True
         return
     if old.parts > 1 and event.as_of > BEGINNING:

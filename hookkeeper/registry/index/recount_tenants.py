@@ -118,12 +118,12 @@ async def _counted(database: Database, tenant: str, windows: Windows) -> Counted
     """Return what the rows of a tenant say."""
     counted = Counted(defaultdict(Counter), set())
     c = events.c
-    query = select(c.accepted_at, c.id, c.type, c.as_of).where(c.tenant == tenant)
+    query = select(c.accepted_at, c.id, c.type, c.status, c.as_of).where(c.tenant == tenant)
     async for page in _pages(database, query, [c.accepted_at, c.id]):
         recent = [row for row in page if max(row.accepted_at, row.as_of) >= windows.since - CLOCKS]
         found: Rollups = {}
         for row in recent:
-            count_event(found, Subject(tenant, row.type), row.accepted_at)
+            count_event(found, Subject(tenant, row.type), row.status, row.accepted_at)
         _add(counted, found, windows)
         if recent:
             keys = [(row.accepted_at, tenant, row.id) for row in recent]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from hookkeeper.kinds import Channel
 from hookkeeper.messages.event import Attempt
-from hookkeeper.statuses import DeliveryStatus
+from hookkeeper.statuses import DeliveryStatus, EventStatus
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 PERIODS = (MINUTE, HOUR, DAY)
@@ -29,12 +29,13 @@ LATENCIES = tuple(f"latency_{n}" for n in range(len(LATENCY_BOUNDS) + 1))
 OUTCOMES = ("succeeded", "client_errors", "server_errors", "timeouts", "connection_errors", "other_errors")
 """The outcome of an attempt: a success, HTTP 4xx (or another status that is no success), HTTP 5xx, and so on."""
 COUNTERS = (
-    "events",
+    *("events", "no_webhook"),
     *("deliveries_succeeded", "deliveries_failed", "deliveries_cancelled"),
     *("attempts", *OUTCOMES, "retries", "requested"),
     *LATENCIES,
 )
-"""`retries`: attempts that are not the first of their delivery; `requested`: attempts made by a command."""
+"""`no_webhook`: events that nobody gets, which `events` has too; `retries`: attempts that are not the first of their
+delivery; `requested`: attempts made by a command."""
 OTHERS = "(other)"
 """The types, webhooks or tenants that are counted together because there are very many. None has this name."""
 ALL_TENANTS = ""
@@ -64,8 +65,12 @@ Rollups = dict[RollupKey, Counter[str]]
 """Functions that count add to minutes; `in_periods` adds them up."""
 
 
-def count_event(rollups: Rollups, subject: Subject, accepted_at: datetime, number: int = 1) -> None:
-    _add(rollups, subject, accepted_at, {"events": number})
+def count_event(
+    rollups: Rollups, subject: Subject, status: EventStatus, accepted_at: datetime, number: int = 1
+) -> None:
+    """Count an event. Whether it has webhooks is known when it is accepted, and stays so."""
+    counters = {"events": number} | ({"no_webhook": number} if status == "no_webhook" else {})
+    _add(rollups, subject, accepted_at, counters)
 
 
 def count_end(

@@ -126,7 +126,7 @@ def remove(tenant: str, event_id: str) -> Steps[None]:
     for row in (yield from statements.select_events([(tenant, event_id)])):
         if row.as_of == BEGINNING and not row.run_id:
             counters: Rollups = {}
-            count_event(counters, Subject(tenant, row.type), row.accepted_at, -1)
+            count_event(counters, Subject(tenant, row.type), row.status, row.accepted_at, -1)
             yield from _add(counters)
     yield from statements.remove(tenant, event_id)
 

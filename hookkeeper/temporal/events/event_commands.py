@@ -43,6 +43,13 @@ RETRY_INTERVAL = 0.05
 """Seconds after which a command is sent again, because the run closed or another was started meanwhile."""
 AFTER_END = ("retry", "redeliver")
 """Commands that start a further run of an event that is over."""
+ENDED = {
+    "succeeded": "has already succeeded",
+    "failed": "has already failed",
+    "cancelled": "has already been cancelled",
+    "no_webhook": "has no webhook",
+}
+"""Why a command to an event that is over is refused."""
 
 
 class EventCommands:
@@ -135,8 +142,7 @@ class EventCommands:
             await self._runs.repair(*row.name)
             return False
         if command not in AFTER_END:
-            ended = {"succeeded": "succeeded", "failed": "failed"}.get(snapshot.state.status, "been cancelled")
-            raise Refused(f"cannot {command}: the event has already {ended}")
+            raise Refused(f"cannot {command}: the event {ENDED[snapshot.state.status]}")
         event = reopened_event(snapshot, command, delivery)
         run_id = await start_again(self._client, self._task_queue, event, part, run)
         if run_id is None:

@@ -16,7 +16,7 @@ NOT_SUCCEEDED = "status <> 'succeeded'"
 OF_AN_EVENT = (["accepted_at", "tenant", "event_id"], ["events.accepted_at", "events.tenant", "events.id"])
 """The foreign key of what is deleted with its event."""
 COUNTERS = (
-    "events",
+    *("events", "no_webhook"),
     *("deliveries_succeeded", "deliveries_failed", "deliveries_cancelled"),
     "attempts",
     *("succeeded", "client_errors", "server_errors", "timeouts", "connection_errors", "other_errors"),
