@@ -14,7 +14,6 @@ from api.cursors import MAX_LENGTH, PageCursor
 from api.errors import naming_event
 from api.limits import HeldCounts
 from api.state import ApiState, state_of
-from hookkeeper.ids import is_webhook_id
 from hookkeeper.links import DEFAULT_TENANT, LinkBuilder
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.catalogue import Catalogue
@@ -37,7 +36,7 @@ from hookkeeper.services.recoveries import RecoveryService
 from hookkeeper.services.schedules import ScheduleService
 from hookkeeper.services.system_state import SystemState
 from hookkeeper.services.tenants import TenantService
-from hookkeeper.services.webhooks import WebhookService, require
+from hookkeeper.services.webhooks import WebhookService, require, webhook_named
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.schedules.client import Schedules
@@ -224,15 +223,13 @@ AnyTenant = Annotated[str | None, Depends(_listed)]
 async def _webhook_filter(
     store: StoreDep,
     tenant: AnyTenant,
+    caller: CallerDep,
     webhook: Annotated[
-        str | None, Query(pattern=EVENT_ID, description="Only what concerns this webhook, named by its id or `uid`")
+        str | None, Query(max_length=256, description="Only what concerns this webhook, named by its id, `uid` or name")
     ] = None,
 ) -> str | None:
-    """Return the id of the webhook of a filter; what is no uid stays as it is."""
-    if webhook is None or is_webhook_id(webhook):
-        return webhook
-    known = await store.webhooks.get(webhook, tenant)
-    return known.id if known else webhook
+    """Return the id of the webhook of a filter."""
+    return webhook and await webhook_named(store, caller, webhook, tenant)
 
 
 async def _cursor(

@@ -144,6 +144,12 @@ class Failed(Exception):
     exit_code = 1
 
 
+class WrongUsage(Failed):
+    """The value of an option cannot be used."""
+
+    exit_code = 2
+
+
 class InvalidSettings(Failed):
     """A setting cannot be used, so a process that is started again would fail again."""
 

@@ -15,7 +15,7 @@ from api.state import state_of
 from dashboard import filters
 from dashboard.charts import count_range
 from dashboard.event import REASONS
-from dashboard.rendering import filters_in, paging, query, redirect, render
+from dashboard.rendering import filters_in, paging, query, render
 from dashboard.routes import PageRoute
 from hookkeeper.filters import OF_EVENTS
 from hookkeeper.policy import HealthStatus
@@ -64,8 +64,6 @@ async def list_events(
     found = await searches.page(search, terms, EVENTS_ON_PAGE, cursor.start)
     names = await names_of(store, caller, found.webhooks | {search.webhook or ""})
     filter_ = await filters.context(request, "/events", OF_EVENTS, EVENT_FIELDS, store, search.tenant, **names)
-    if address := filters.by_name(request, "/events", filter_["suggested"].webhooks):
-        return redirect(address)
     given = filters_in(request.query_params)
     followed = {name: given[name] for name in FOLLOWED if name in given}
     return await render(

@@ -183,14 +183,6 @@ def _field(described: Filter, suggested: Suggestions) -> Field:
     return Field(described.name, described.label, values, described.example, known)
 
 
-def by_name(request: Request, path: str, webhooks: dict[str, str]) -> str | None:
-    """Return the address of the list for the webhook whose name was typed in place of its id, if one has it."""
-    given = filters_in(typed(request))
-    wanted = given.get("webhook", [""])[0].casefold()
-    found = [id_ for id_, name in webhooks.items() if wanted and name.casefold() == wanted]
-    return query(path, **given | {"webhook": found}) if len(found) == 1 else None
-
-
 def _chips(request: Request, path: str, names: dict[str, str]) -> Iterable[Chip]:
     given = filters_in(request.query_params)
     for name, values in given.items():

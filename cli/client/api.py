@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 from urllib.parse import quote, urlsplit
 
-from cli.console import Failed, Json
+from cli.console import Failed, Json, WrongUsage
 from cli.datadir import DEFAULT, DataDir
 from hookkeeper.content.text import API_KEY
 
@@ -220,6 +220,8 @@ def _raise_problem(response: "httpx.Response") -> NoReturn:
     error = _error(response)
     if response.status_code == 422 and _is_too_much(response):
         raise TooMuch(error)
+    if response.status_code == 422 and response.request.method == "GET":
+        raise WrongUsage(error)
     if response.status_code not in (502, 503, 504):
         raise Failed(error)
     unavailable = ApiUnavailable(error)

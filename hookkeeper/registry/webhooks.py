@@ -82,6 +82,12 @@ class Webhooks:
         async with self._database.read() as session:
             return await session.scalar(_the_webhook(webhook_id, tenant))
 
+    async def ids_named(self, name: str, tenant: str | None, limit: int = 3) -> list[str]:
+        """Return the ids of webhooks with this id, uid or name, whose case does not matter."""
+        is_it = or_(Webhook.id == name, Webhook.uid == name, func.lower(Webhook.name) == name.lower())
+        async with self._database.read() as session:
+            return [*await session.scalars(select(Webhook.id).where(is_it, *_of(tenant)).limit(limit))]
+
     async def many(self, ids: Collection[str], sharer: str = "") -> FoundWebhooks:
         """Find the webhooks with these ids. `sharer` is the tenant that reads."""
         return await self._reads.find(ids, sharer)

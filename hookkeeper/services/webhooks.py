@@ -6,6 +6,7 @@ A webhook is read with masks in place of secrets, and a mask that is sent back m
 import secrets
 import string
 from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,12 +14,13 @@ from hookkeeper.content import headers, masking, tls
 from hookkeeper.content.notifications import OnFailure
 from hookkeeper.content.templates import EXAMPLE_WEBHOOK_ID
 from hookkeeper.crypto.signing_keys import Scheme, is_asymmetric, new_secret
-from hookkeeper.ids import WEBHOOK_PREFIX
+from hookkeeper.ids import WEBHOOK_PREFIX, is_webhook_id
 from hookkeeper.kind import load
 from hookkeeper.kinds import LISTS
 from hookkeeper.policy import OrderKey
 from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.event_rows import EventSnapshot
+from hookkeeper.registry.index.conditions import Search
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.numbering import NONE, renumber
 from hookkeeper.registry.store import Store
@@ -36,6 +38,8 @@ from hookkeeper.services.webhook_validator import WebhookValidator
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 
+SIMILAR_AMONG = 100
+"""The latest webhooks, among which a similar name is looked for."""
 UNKNOWN_WEBHOOK = "There is no such webhook."
 ID_DIGITS, ID_LENGTH = string.ascii_lowercase + string.digits, 12
 """Ids are short, of 62 random bits. A run lists some hundred of them in a search attribute of 2 KB."""
@@ -188,6 +192,23 @@ async def names_of(store: Store, caller: Caller, ids: Iterable[str]) -> dict[str
         return await store.webhooks.names(set(ids), caller.tenant)
     except RegistryUnavailable:
         return {}
+
+
+async def webhook_named(store: Store, caller: Caller, name: str, tenant: str | None) -> str:
+    """Return the id of the webhook with this id, uid or name, also of a deleted one with deliveries.
+
+    Raises Invalid, with a similar name for a key that may know it.
+    """
+    if found := await store.webhooks.ids_named(name, tenant):
+        if len(found) > 1:
+            raise Invalid.field("webhook", f"is the name of several webhooks: {', '.join(found)}")
+        return found[0]
+    if is_webhook_id(name) and (await store.index.deliveries(Search(webhook=name, tenant=tenant), 1, None))[0]:
+        return name
+    names = await store.webhooks.latest_names(tenant, SIMILAR_AMONG) if "webhooks:read" in caller.scopes else {}
+    close = get_close_matches(name, [*names, *names.values()], 1)
+    hint = f": did you mean {close[0]}?" if close else ""
+    raise Invalid.field("webhook", f"is no id, uid or name of a webhook{hint}")
 
 
 async def new_webhook(

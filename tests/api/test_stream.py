@@ -123,6 +123,7 @@ async def test_a_stream_shows_a_key_its_tenant_and_an_operator_all_or_one(api: A
 
 
 async def test_a_stream_shows_what_its_filters_match(api: Api) -> None:
+    await api.instance.store.rows.write([report("e0", api.mine, deliveries=2)])
     async with (
         api.stream(api.mine, type="a.b") as of_type,
         api.stream(api.mine, webhook="wh_1") as of_webhook,

@@ -159,8 +159,12 @@ async def test_a_filter_suggests_what_there_is(idle_instance: Instance) -> None:
         assert webhook["id"] in suggested(html, "webhook")
         assert "Shop of Ann</option>" in html
         assert "http://127.0.0.1:9000/crm</option>" in html, "it has no name"
-        answer = await browser.http.get("/events", params={"webhook": "shop of ann", "type": "order.paid"})
-        assert answer.headers["location"] == f"/events?webhook={webhook['id']}&type=order.paid"
+        named = await browser.http.get("/events", params={"webhook": "shop of ann", "type": "order.paid"})
+        by_id = await browser.http.get("/events", params={"webhook": webhook["id"], "type": "order.paid"})
+        assert named.status_code == 200
+        assert re.findall('data-row="([^"]+)"', named.text) == re.findall('data-row="([^"]+)"', by_id.text)
+        refused = await browser.http.get("/events", params={"webhook": "shop of annn"})
+        assert (refused.status_code, "did you mean Shop of Ann?" in refused.text) == (422, True)
         of_webhook = (await browser.get(f"/webhooks/{webhook['id']}/deliveries")).text
         assert suggested(of_webhook, "error") == []
     async with browsing(idle_instance.app) as browser:

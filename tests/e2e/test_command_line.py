@@ -124,6 +124,13 @@ async def test_lists_take_ages(running_dev: processes.Dev, tenant: str) -> None:
     assert before.out == "Nothing matches.\n"
 
 
+async def test_a_webhook_that_is_unknown_is_wrong_usage(running_dev: processes.Dev, tenant: str) -> None:
+    await as_json(running_dev, "webhooks", "create", "http://127.0.0.1:9000/", "--tenant", tenant, "--name", "Shop")
+    assert (await running_dev.run("events", "list", "--tenant", tenant, "--webhook", "shop")).code == 0
+    done = await running_dev.run("events", "list", "--tenant", tenant, "--webhook", "shopp")
+    assert (done.code, "did you mean Shop?" in done.err) == (2, True)
+
+
 async def test_send_reads_data_from_files_and_standard_input(running_dev: processes.Dev, tenant: str) -> None:
     (running_dev.folder / "data.json").write_text('{"from": "é"}')
     for data, stdin, expected in (
