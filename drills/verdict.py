@@ -27,7 +27,7 @@ Pair = tuple[str, str]
 """An event and a webhook."""
 Entry = TypeVar("Entry", ReceivedRequest, Logged)
 
-FINAL = frozenset({"succeeded", "failed", "cancelled"})
+FINAL = frozenset({"succeeded", "failed", "cancelled", "no_webhook"})
 
 
 def by_pair(entries: Iterable[Entry]) -> dict[Pair, list[Entry]]:

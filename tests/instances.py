@@ -32,7 +32,7 @@ from timeouts import WAIT_TIMEOUT, pauses
 
 KEY = "a-key-for-tests-only"
 REGISTRY = "registry.db"
-FINAL = ("succeeded", "failed", "cancelled")
+FINAL = ("succeeded", "failed", "cancelled", "no_webhook")
 
 
 @dataclass

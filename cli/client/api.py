@@ -218,9 +218,9 @@ def _is_loopback(url: str) -> bool:
 
 def _raise_problem(response: "httpx.Response") -> NoReturn:
     error = _error(response)
-    if response.status_code == 422 and _is_too_much(response):
+    if response.status_code == 422 and response.url.path == "/v1/stats" and _wrong_fields(response) == ["step"]:
         raise TooMuch(error)
-    if response.status_code == 422 and response.request.method == "GET":
+    if response.status_code == 422 and _wrong_fields(response) == ["webhook"]:
         raise WrongUsage(error)
     if response.status_code not in (502, 503, 504):
         raise Failed(error)
@@ -229,9 +229,8 @@ def _raise_problem(response: "httpx.Response") -> NoReturn:
     raise unavailable
 
 
-def _is_too_much(response: "httpx.Response") -> bool:
-    """Whether the API refuses statistics for their number of steps, points or counters, and nothing else."""
-    return response.url.path == "/v1/stats" and [e["path"] for e in response.json().get("errors", ())] == ["step"]
+def _wrong_fields(response: "httpx.Response") -> list[str]:
+    return [error["path"] for error in response.json().get("errors", ())]
 
 
 def _has_default_tenant(url: "httpx.URL") -> bool:

@@ -69,6 +69,7 @@ async def test_an_accepted_event_is_answered_with_its_ids_deliveries_and_links(i
         "deliveries": [
             {"id": webhook["id"], "webhook_id": webhook["id"], "channel": "webhook"} for webhook in (first, second)
         ],
+        "note": None,
         "links": {
             "self": f"http://127.0.0.1:8080/v1/events/{id_}?tenant={tenant}",
             "temporal": f"http://temporal-ui.test/namespaces/default/workflows/{workflow_id}",
@@ -463,6 +464,24 @@ async def test_a_command_that_the_status_does_not_allow_is_a_conflict(instance: 
     await instance.until_final(delivered["id"])
     for command in ("cancel", "hold", "release", "retry"):
         problem(await instance.command(delivered["id"], command), 409)
+
+
+async def test_an_event_that_no_webhook_gets_has_a_note_and_a_status(instance: Instance) -> None:
+    """A key of all tenants is told which tenants have webhooks, and the key of a tenant is not."""
+    other = instance.for_new_tenant()
+    await other.webhook("https://acme.example/hook")
+    accepted = await instance.send()
+    note = f"No webhook of tenant {instance.tenant} gets order.paid: none matches its type, channels and data."
+    assert accepted["status"] == "no_webhook"
+    assert accepted["note"].startswith(f"{note} Tenants with webhooks: {other.tenant}")
+    key = await make_key(instance, instance.tenant)
+    async with calling(instance.app, key["key"]) as http:
+        answer = (await http.post("/v1/events", json={"type": "order.paid", "data": {}})).json()
+        listed = (await http.get("/v1/events", params={"status": "no_webhook"})).json()["items"]
+        (counted,) = (await http.get("/v1/stats")).json()["items"]
+    assert answer["note"] == note
+    assert {item["id"] for item in listed} == {accepted["id"], answer["id"]}
+    assert (counted["events"], counted["no_webhook"]) == (2, 2)
 
 
 async def test_an_event_without_deliveries_refuses_every_command(instance: Instance) -> None:

@@ -59,7 +59,7 @@ async def test_an_event_is_listed_with_its_202(idle_instance: Instance) -> None:
         await idle_instance.send(id=f"open-{n}")
         await idle_instance.send("no.webhook", id=f"done-{n}")
         await idle_instance.send(id=f"later-{n}", deliver_at=LATER)
-        expected |= {f"open-{n}": "delivering", f"done-{n}": "succeeded", f"later-{n}": "scheduled"}
+        expected |= {f"open-{n}": "delivering", f"done-{n}": "no_webhook", f"later-{n}": "scheduled"}
         assert await statuses(idle_instance) == expected
     batch = [
         {"type": type_, "tenant": idle_instance.tenant, "id": id_}
@@ -67,7 +67,7 @@ async def test_an_event_is_listed_with_its_202(idle_instance: Instance) -> None:
     ]
     answer = await idle_instance.http.post("/v1/events/batch", json={"events": batch})
     assert [item["status"] for item in answer.json()["items"]] == [202, 202]
-    assert await statuses(idle_instance) == expected | {"x": "delivering", "y": "succeeded"}
+    assert await statuses(idle_instance) == expected | {"x": "delivering", "y": "no_webhook"}
 
 
 async def test_each_filter_finds_the_right_events(instance: Instance, inbox: Receiver) -> None:
@@ -196,7 +196,7 @@ async def test_since_is_included_and_until_is_not(instance: Instance) -> None:
     await instance.send(id="first")
     await asyncio.sleep(0.01)
     await instance.send(id="second")
-    assert await statuses(instance) == {"first": "succeeded", "second": "succeeded"}
+    assert await statuses(instance) == {"first": "no_webhook", "second": "no_webhook"}
     second, first = sorted(await listed(instance), key=lambda item: item["accepted_at"], reverse=True)
     assert (first["id"], second["id"]) == ("first", "second")
     between = second["accepted_at"]
@@ -219,7 +219,7 @@ async def test_pages_cover_all_exactly_once(instance: Instance, inbox: Receiver,
         await instance.send("done", id=finished)
         await instance.send("open", id=waiting)
         await asyncio.sleep(0.005)
-    assert await statuses(instance) == dict.fromkeys(done, "succeeded") | dict.fromkeys(open_, "delivering")
+    assert await statuses(instance) == dict.fromkeys(done, "no_webhook") | dict.fromkeys(open_, "delivering")
     found = await pages(instance, limit=limit)
     assert all(len(page) <= limit for page in found)
     order = [item["id"] for page in found for item in page]

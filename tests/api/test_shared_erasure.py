@@ -191,7 +191,7 @@ async def test_concurrent_erasures_of_one_shared_run_all_succeed(instance: Insta
         assert (await indexed(instance, name))["status"] is None
     for tenant, event_id in ((instance.tenant, "kept"), (f"{instance.tenant}-b", "other")):
         found = await read_event(instance.store.rows, tenant, event_id)
-        assert found.state.status == "succeeded"
+        assert found.state.status == "no_webhook"
         row = await instance.store.rows.find(tenant, event_id)
         assert row
         assert row.shared_run == found.row.workflow_id
@@ -215,12 +215,12 @@ async def test_a_killed_erasure_can_be_repeated(instance: Instance, monkeypatch:
             patch.setattr(EventRows, step, killed)
         with pytest.raises(Killed):
             await instance.gateway.erasure.erase(instance.tenant, "e0")
-    assert (await instance.event("kept"))["status"] == "succeeded"
+    assert (await instance.event("kept"))["status"] == "no_webhook"
     assert await erase(instance, "e1") == 202
     assert await erase(instance, "e0") in (202, 404)
     for erased in ("e0", "e1"):
         await until_gone(instance, erased)
-    assert (await instance.event("kept"))["status"] == "succeeded"
+    assert (await instance.event("kept"))["status"] == "no_webhook"
     await until_indexed(instance, "kept")
 
 
@@ -271,7 +271,7 @@ async def test_an_outdated_erasure_restores_no_erased_event(instance: Instance) 
     for erased in ("e0", "e1", "e2"):
         await until_gone(instance, erased)
     await until_deleted(instance, f"{run.handle.id}.1")
-    assert (await instance.event("kept"))["status"] == "succeeded"
+    assert (await instance.event("kept"))["status"] == "no_webhook"
 
 
 async def test_a_late_replacement_is_deleted_and_the_erasure_fails(
@@ -300,4 +300,4 @@ async def test_a_late_replacement_is_deleted_and_the_erasure_fails(
         await until_gone(instance, erased)
     assert await erase(instance, "e2") == 202
     await until_gone(instance, "e2")
-    assert (await instance.event("kept"))["status"] == "succeeded"
+    assert (await instance.event("kept"))["status"] == "no_webhook"

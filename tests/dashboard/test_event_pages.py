@@ -297,7 +297,7 @@ async def test_a_command_that_makes_no_sense_is_explained_on_the_page(instance: 
     async with browsing(instance.app) as browser:
         answer = await browser.submit(f"{path}?tenant={instance.tenant}", f"{path}/hold?tenant={instance.tenant}")
         assert answer.status_code == 409
-        assert "Cannot hold: the event has already succeeded." in answer.text
+        assert "Cannot hold: the event has no webhook." in answer.text
         assert event["id"] in answer.text
         query = f"?tenant={instance.tenant}"
         answer = await browser.submit(path + query, f"{path}/retry{query}", delivery="<b>wh_none</b>")

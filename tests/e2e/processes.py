@@ -30,7 +30,7 @@ from event_loops import HELD, LIMIT_MS
 from timeouts import WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
-FINAL = ("succeeded", "failed", "cancelled")
+FINAL = ("succeeded", "failed", "cancelled", "no_webhook")
 START, STOP = 90.0, WAIT_TIMEOUT
 """Maximum seconds for a start and a stop, on a busy machine."""
 
