@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BUDGETS = {
     "activities": 3_160,
-    "api": 6_745,
-    "cli": 5_915,
+    "api": 6_760,
+    "cli": 5_925,
     "dashboard": 4_860,
     "extensions": 4_920,
     "hookkeeper/content": 2_985,
@@ -23,9 +23,9 @@ BUDGETS = {
     "hookkeeper/egress": 1_555,
     "hookkeeper/mail": 750,
     "hookkeeper/messages": 1_185,
-    "hookkeeper/registry": 9_025,
+    "hookkeeper/registry": 9_045,
     "hookkeeper/sandbox": 765,
-    "hookkeeper/services": 5_750,
+    "hookkeeper/services": 5_780,
     "hookkeeper/targets": 345,
     "hookkeeper/temporal": 4_690,
     "hookkeeper": 2_715,
