@@ -225,7 +225,10 @@ async def _webhook_filter(
     tenant: AnyTenant,
     caller: CallerDep,
     webhook: Annotated[
-        str | None, Query(max_length=256, description="Only what concerns this webhook, named by its id, `uid` or name")
+        str | None,
+        Query(
+            min_length=1, max_length=256, description="Only what concerns this webhook, named by its id, `uid` or name"
+        ),
     ] = None,
 ) -> str | None:
     """Return the id of the webhook of a filter."""

@@ -90,7 +90,7 @@ def test_truncating_twice_changes_nothing_more() -> None:
 @pytest.mark.parametrize(
     ("statuses", "expected"),
     [
-        ([], "succeeded"),
+        ([], "no_webhook"),
         (["succeeded", "succeeded"], "succeeded"),
         (["succeeded", "failed", "cancelled"], "failed"),
         (["succeeded", "cancelled"], "cancelled"),
