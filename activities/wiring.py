@@ -20,7 +20,6 @@ from activities.release import ReleaseActivities
 from activities.rendering import Renderer
 from activities.runs import RunActivities
 from activities.scheduled_event import ScheduledEventActivities
-from activities.suppressing_provider import SuppressingProvider
 from activities.targets import target_activities
 from activities.tenant_concurrency import TenantConcurrency
 from activities.turns import TurnActivities
@@ -39,6 +38,7 @@ from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.services.webhook_runs import WebhookRuns
 from hookkeeper.settings import Settings
 from hookkeeper.targets import sending
+from hookkeeper.targets.email.suppressing import SuppressingProvider
 from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates
 from hookkeeper.temporal.bulk.releases import HeldDeliveries
 from hookkeeper.temporal.gateway import Gateway

@@ -30,7 +30,7 @@ class Items:
     check: str
     """`check(item)`, in the sandbox: raises BadTemplate for an invalid template."""
     render: str
-    """`render(item, context, limits)`, in the sandbox: what is sent for an event. Raises ContentError."""
+    """`render(item, context, limits)`, in the sandbox: the content for an event. Raises ContentError."""
     rendered: tuple[str, ...]
     """The classes of what `render` returns. They have a `size` in bytes."""
     sender: str

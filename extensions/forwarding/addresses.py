@@ -32,7 +32,7 @@ WAITING = Slots("Deliveries that wait for the answer of a", "API process", GETS_
 """Each holds its body and a connection."""
 REQUESTS = Rate("Requests to the addresses of command lines", "API process", GETS_429, "200/second")
 COUNTED_BYTES = 64 * 1024
-"""So many of a body count as one more request, because a body becomes JSON on the event loop. This allows six of the
+"""Bytes of a body that count as one more request, because a body becomes JSON on the event loop. This allows six of the
 largest bodies a second.
 """
 MAX_WAIT = 30.0

@@ -83,8 +83,12 @@ class Webhooks:
             return await session.scalar(_the_webhook(webhook_id, tenant))
 
     async def ids_named(self, name: str, tenant: str | None, limit: int = 3) -> list[str]:
-        """Return the ids of webhooks with this id, uid or name, whose case does not matter."""
-        is_it = or_(Webhook.id == name, Webhook.uid == name, func.lower(Webhook.name) == name.lower())
+        """Return the ids of webhooks with this id, or with this uid or name, whose case does not matter.
+
+        An id is found in the primary key. A name is looked for in all webhooks of the tenant.
+        """
+        by_name = or_(Webhook.uid == name, func.lower(Webhook.name) == name.lower())
+        is_it = Webhook.id == name if is_webhook_id(name) else by_name
         async with self._database.read() as session:
             return [*await session.scalars(select(Webhook.id).where(is_it, *_of(tenant)).limit(limit))]
 

@@ -51,7 +51,7 @@ MAX_RUN_BYTES = 2 * 1024 * 1024 - 16 * 1024
 MAX_RESERVED = 10
 """Webhooks that hang for which accepting an event reserves times."""
 LATEST_WEBHOOKS, MAX_NAMED = 100, 5
-"""Webhooks whose tenants are looked up for an event that nobody gets, and tenants that its note names."""
+"""Webhooks whose tenants are looked up for an event without a webhook, and tenants that its note names."""
 MAX_CLOCK_SKEW = timedelta(minutes=1)
 """A `deliver_at` this far in the past comes from a clock that is a little off: the event is delivered now."""
 MAX_AHEAD = timedelta(days=366)

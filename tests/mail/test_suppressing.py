@@ -8,7 +8,6 @@ import pytest
 from email_samples import SENDER, TAGS, mailboxes, rendered_email
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from activities.suppressing_provider import SuppressingProvider
 from hookkeeper.addresses import parse_networks
 from hookkeeper.egress import http
 from hookkeeper.mail.sendgrid import SendGrid
@@ -16,6 +15,7 @@ from hookkeeper.mail.smtp import Smtp
 from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import Suppression
 from hookkeeper.registry.suppressions import Suppressions
+from hookkeeper.targets.email.suppressing import SuppressingProvider
 from mail_servers import KEY, SmtpServer, sendgrid_server, smtp_server
 
 ANN, BO, CY = "ann@acme.example", "bo@acme.example", "cy@acme.example"

@@ -34,7 +34,7 @@ COUNTERS = (
     *("attempts", *OUTCOMES, "retries", "requested"),
     *LATENCIES,
 )
-"""`no_webhook`: events that nobody gets, which `events` has too; `retries`: attempts that are not the first of their
+"""`no_webhook`: events that no webhook gets; `events` has them too. `retries`: attempts that are not the first of their
 delivery; `requested`: attempts made by a command."""
 OTHERS = "(other)"
 """The types, webhooks or tenants that are counted together because there are very many. None has this name."""
