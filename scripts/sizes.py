@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BUDGETS = {
-    "activities": 3_160,
+    "activities": 3_120,
     "api": 6_760,
     "cli": 5_925,
     "dashboard": 4_860,
@@ -26,7 +26,7 @@ BUDGETS = {
     "hookkeeper/registry": 9_045,
     "hookkeeper/sandbox": 765,
     "hookkeeper/services": 5_780,
-    "hookkeeper/targets": 345,
+    "hookkeeper/targets": 385,
     "hookkeeper/temporal": 4_690,
     "hookkeeper": 2_715,
     "workflows": 2_655,
