@@ -187,8 +187,8 @@ def test_the_outcomes_of_a_batch_stay_under_a_mebibyte(targets: int, char: str) 
 def error_literals() -> Iterator[str]:
     """Yield each text that code of the channels gives as `error=…`, and those that its exceptions are mapped to."""
     root = Path(__file__).parents[1]
-    for folder in ("activities", "hookkeeper/egress", "hookkeeper/mail"):
-        for path in (root / folder).glob("*.py"):
+    for folder in ("activities", "hookkeeper/egress", "hookkeeper/mail", "hookkeeper/targets"):
+        for path in (root / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.keyword) and node.arg == "error" and isinstance(node.value, ast.Constant):
                     yield str(node.value.value)
