@@ -9,8 +9,8 @@ from temporalio.client import Client
 
 from activities.wiring import MAX_CONCURRENT_BULK, open_activities, webhook_runs
 from hookkeeper import task_queues
-from hookkeeper.registry.retention_task import RetentionTask
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.upkeep.retention_task import RetentionTask
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.run_repair import RunRepair

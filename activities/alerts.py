@@ -1,6 +1,6 @@
 """Send the alerts of incidents to the owner of a webhook and to the operator.
 
-Which alerts are due is decided in `hookkeeper.registry.alerts`. The operator gets few for one tenant, which can make
+Which alerts are due is decided in `registry.webhooks.alerts`. The operator gets few for one tenant, which can make
 webhooks, let them fail and remove them as often as it likes. The heartbeat keeps the recipients that were reached, so
 that a retry after an error of one recipient does not alert the others again.
 """
@@ -30,7 +30,7 @@ from hookkeeper.mail.provider import MailProvider, Tags
 from hookkeeper.messages import Message
 from hookkeeper.messages.alert import Alert, AlertResult, IncidentFacts
 from hookkeeper.messages.event import LOST, Delivery
-from hookkeeper.registry.event_rows import EventSnapshot
+from hookkeeper.registry.events.rows import EventSnapshot
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import RateLimited

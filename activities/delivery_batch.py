@@ -32,7 +32,7 @@ from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.registry.webhook_reads import FoundWebhooks, LostWebhook
+from hookkeeper.registry.webhooks.reads import FoundWebhooks, LostWebhook
 from hookkeeper.temporal.events.run_state import find_own_run
 from hookkeeper.temporal.events.shared_runs import find_shared_run
 

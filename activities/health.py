@@ -1,7 +1,7 @@
 """Record the results of batches in the health of their webhooks, each second while attempts of a batch last.
 
 If the registry stays unreachable then, the activity is retried, continues from the outcomes in its heartbeats, and
-records them. So each batch is recorded at least once; `hookkeeper.registry.health` explains why twice does no harm.
+records them. So each batch is recorded at least once; `registry.webhooks.health` explains why twice does no harm.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from hookkeeper.content.text import truncate
 from hookkeeper.kinds import URL
 from hookkeeper.messages.outcomes import BUSY_STATUS_CODES, NOT_MADE, Outcome
 from hookkeeper.policy import HealthDefaults
-from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.health import MAX_TEXT, Answer, AttemptResult, HealthChange, needs_recording
 from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
-from hookkeeper.registry.targets import part_of
-from hookkeeper.services.incidents import Call, IncidentCalls, calls_after, time_left
+from hookkeeper.registry.webhooks.health import MAX_TEXT, Answer, AttemptResult, HealthChange, needs_recording
+from hookkeeper.registry.webhooks.targets import part_of
+from hookkeeper.services.webhooks.incidents import Call, IncidentCalls, calls_after, time_left
 
 PAUSES = (0.5, 1.0)
 """Seconds before each further try to record. The retry of an activity takes longer: it waits for another turn if its

@@ -10,11 +10,11 @@ from activities.attempts import clock_offset
 from hookkeeper.content.context import AlertKind
 from hookkeeper.kinds import URL
 from hookkeeper.messages.alert import Alert, FailedDelivery, FailingTarget, IncidentFacts, IncidentLook, IncidentStep
-from hookkeeper.registry.alerts import MAX_TOLD, Claim, Failed, disable_at
-from hookkeeper.registry.index.waiting import WaitingDeliveries
+from hookkeeper.registry.events.waiting import WaitingDeliveries
 from hookkeeper.registry.models import Failure, Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.registry.targets import part_of, targets_of
+from hookkeeper.registry.webhooks.alerts import MAX_TOLD, Claim, Failed, disable_at
+from hookkeeper.registry.webhooks.targets import part_of, targets_of
 
 ALERT_EVENT_TYPE = "hookkeeper.alert"
 MAX_ALSO_FAILING = 10

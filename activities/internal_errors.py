@@ -17,8 +17,8 @@ from hookkeeper.egress.resolver import ResolverUnavailable
 from hookkeeper.kinds import kind_of
 from hookkeeper.messages.batch import AttemptRequest, EventAttempts
 from hookkeeper.messages.outcomes import Outcome, ReservedTime
-from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.webhook_reads import LostWebhook, UnreadableWebhook
+from hookkeeper.registry.storage.database import RegistryUnavailable
+from hookkeeper.registry.webhooks.reads import LostWebhook, UnreadableWebhook
 from hookkeeper.sandbox.children import SandboxUnavailable
 
 MAX_TRIES = 3

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from activities.webhook_concurrency import WebhookConcurrency
 from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.messages.outcomes import Outcome, ReservedTime
-from hookkeeper.registry.health import HealthStore
 from hookkeeper.registry.models import HANGING_RATE, Webhook
-from hookkeeper.registry.reserved_times import ReservedTimes
+from hookkeeper.registry.webhooks.health import HealthStore
+from hookkeeper.registry.webhooks.reserved_times import ReservedTimes
 
 RETURN_RATE = 10.0
 """Requests a second at which deferred requests return to a receiver that was busy, or to a tenant's limit."""

@@ -30,7 +30,7 @@ from hookkeeper.messages.bulk_work import (
     RedeliveryResult,
     RedeliverySummary,
 )
-from hookkeeper.registry.index.conditions import Search
+from hookkeeper.registry.events.conditions import Search
 from hookkeeper.registry.schedules import UnknownSchedule
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.bulk.recovery_candidates import RecoveryCandidates

@@ -13,7 +13,7 @@ from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper.error_types import EVENT_REFUSED, RATE_EXCEEDED, STILL_DELIVERING
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent
 from hookkeeper.services.errors import EventRefused, RateLimited
-from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
+from hookkeeper.services.events.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
 

@@ -13,7 +13,7 @@ from hookkeeper.kind import Items, Kind, load
 from hookkeeper.kinds import LISTS
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.messages.outcomes import Outcome
-from hookkeeper.registry.targets import item_of
+from hookkeeper.registry.webhooks.targets import item_of
 from hookkeeper.targets.sending import Clients, Sender
 
 

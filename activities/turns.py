@@ -8,7 +8,7 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 
 from hookkeeper.messages.event import Turn, TurnRequest
 from hookkeeper.policy import OrderPolicy
-from hookkeeper.registry.index.lines import Lines
+from hookkeeper.registry.events.lines import Lines
 from hookkeeper.temporal.events.event_runs import EventRuns
 from hookkeeper.temporal.events.lines import LineCalls, stuck_since
 from hookkeeper.temporal.events.run_state import task_failure

@@ -17,7 +17,7 @@ from hookkeeper.egress.request_state import LocalLimitReached
 from hookkeeper.egress.scrubbing import MARGIN, scrubbed_excerpt, shown_headers
 from hookkeeper.messages.batch import BatchResult, DeliveryBatch
 from hookkeeper.messages.outcomes import Outcome
-from hookkeeper.services.webhook_requests import digest_of, secrets_of, signed_headers
+from hookkeeper.services.webhooks.requests import digest_of, secrets_of, signed_headers
 
 
 class WebhookActivities:

@@ -31,11 +31,11 @@ from hookkeeper.egress.resolver import Lookups
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
-from hookkeeper.services.incidents import IncidentCalls
-from hookkeeper.services.ingest import EventIngest
-from hookkeeper.services.operator_settings import mail_provider, operator_alerts
-from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
-from hookkeeper.services.webhook_runs import WebhookRuns
+from hookkeeper.services.events.ingest import EventIngest
+from hookkeeper.services.events.scheduled_ingest import ScheduledEventIngest
+from hookkeeper.services.system.settings import mail_provider, operator_alerts
+from hookkeeper.services.webhooks.incidents import IncidentCalls
+from hookkeeper.services.webhooks.runs import WebhookRuns
 from hookkeeper.settings import Settings
 from hookkeeper.targets import sending
 from hookkeeper.targets.email.suppressing import SuppressingProvider

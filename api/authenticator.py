@@ -13,9 +13,9 @@ from fastapi import Request
 
 from api.problems import Forbidden, Unauthorized
 from hookkeeper.crypto.tokens import is_token
-from hookkeeper.registry.api_keys import PREFIX, USE_INTERVAL, ApiKey, ApiKeys, digest_of
-from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.portal import ID_PREFIX, TOKEN_PREFIX, PortalSession, PortalSessions
+from hookkeeper.registry.storage.database import RegistryUnavailable
+from hookkeeper.registry.tenants.api_keys import PREFIX, USE_INTERVAL, ApiKey, ApiKeys, digest_of
+from hookkeeper.registry.tenants.portal import ID_PREFIX, TOKEN_PREFIX, PortalSession, PortalSessions
 from hookkeeper.services.caller import SCOPES, Caller, caller_of
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.tenant_limits import KEY_FAILURES, KEY_LOOKUPS

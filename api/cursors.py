@@ -13,7 +13,7 @@ from typing import TypeVar
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from api.problems import Malformed
-from hookkeeper.registry.index.change_log import END, Position
+from hookkeeper.registry.events.change_log import END, Position
 from hookkeeper.services.errors import BadField
 from hookkeeper.services.fields import CountedPage, Page
 

@@ -17,26 +17,26 @@ from api.state import ApiState, state_of
 from hookkeeper.links import DEFAULT_TENANT, LinkBuilder
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.catalogue import Catalogue
-from hookkeeper.registry.event_rows import EventSnapshot
-from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.events.index import EventIndex
+from hookkeeper.registry.events.rows import EventSnapshot
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.caller import Caller
+from hookkeeper.services.catalogue.event_types import EventTypes
 from hookkeeper.services.errors import NotFound
-from hookkeeper.services.event_commands import tenant_of_event
-from hookkeeper.services.event_search import EventSearches
-from hookkeeper.services.event_types import EventTypes
+from hookkeeper.services.events.commands import tenant_of_event
+from hookkeeper.services.events.ingest import EventIngest
+from hookkeeper.services.events.new_event import NewEvent, new_event_id
+from hookkeeper.services.events.recoveries import RecoveryService
+from hookkeeper.services.events.search import EventSearches
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
-from hookkeeper.services.ingest import EventIngest
-from hookkeeper.services.new_event import NewEvent, new_event_id
 from hookkeeper.services.rate_limits import RateLimits
-from hookkeeper.services.recoveries import RecoveryService
-from hookkeeper.services.schedules import ScheduleService
-from hookkeeper.services.system_state import SystemState
-from hookkeeper.services.tenants import TenantService
-from hookkeeper.services.webhooks import WebhookService, require, webhook_named
+from hookkeeper.services.schedules.schedules import ScheduleService
+from hookkeeper.services.system.state import SystemState
+from hookkeeper.services.tenants.tenants import TenantService
+from hookkeeper.services.webhooks.webhooks import WebhookService, require, webhook_named
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.schedules.client import Schedules

@@ -31,14 +31,14 @@ from api.problems import (
 from hookkeeper import metrics
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.registry.catalogue import EventTypeExists
-from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.index.statistics import StatisticsTooLarge
-from hookkeeper.registry.paging import BadRegistryCursor
-from hookkeeper.registry.portal import TooManyPortalSessions
+from hookkeeper.registry.events.statistics import StatisticsTooLarge
 from hookkeeper.registry.schedules import ScheduleExists, TooManySchedules, UnknownSchedule
+from hookkeeper.registry.storage.database import RegistryUnavailable
+from hookkeeper.registry.storage.paging import BadRegistryCursor
 from hookkeeper.registry.suppressions import TooManySuppressions
-from hookkeeper.registry.tenants import TenantDeleted, TenantExists
-from hookkeeper.registry.webhooks import ChangedMeanwhile, PreviousKeySigns, TooManyWebhooks, UidTaken
+from hookkeeper.registry.tenants.portal import TooManyPortalSessions
+from hookkeeper.registry.tenants.tenants import TenantDeleted, TenantExists
+from hookkeeper.registry.webhooks.webhooks import ChangedMeanwhile, PreviousKeySigns, TooManyWebhooks, UidTaken
 from hookkeeper.sandbox.children import SandboxUnavailable
 from hookkeeper.services.errors import (
     Invalid,

@@ -15,7 +15,7 @@ from api.streams.subscription import Subscription
 from hookkeeper.content.search_terms import MAX_QUERY, BadQuery, Term, keys_of_channels, parse
 from hookkeeper.filters import OF_DELIVERIES, OF_EVENTS, OF_STREAMS, Filter
 from hookkeeper.policy import HealthStatus
-from hookkeeper.registry.index.conditions import Search, status_codes
+from hookkeeper.registry.events.conditions import Search, status_codes
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.fields import AGE, EVENT_ID, ChannelName, EventType, GivenTime

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from fastapi import Request, Response
 
-from hookkeeper.registry.portal import PortalSession
+from hookkeeper.registry.tenants.portal import PortalSession
 from hookkeeper.settings import Settings
 
 SESSION_DURATION = timedelta(hours=12)

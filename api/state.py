@@ -16,18 +16,18 @@ from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.caller import Caller
-from hookkeeper.services.event_search import EventSearches
-from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.events.ingest import EventIngest
+from hookkeeper.services.events.search import EventSearches
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.starts.look_after import LookAfter
-from hookkeeper.services.system_state import SystemState
-from hookkeeper.services.webhook_validator import WebhookValidator
+from hookkeeper.services.system.state import SystemState
+from hookkeeper.services.webhooks.validator import WebhookValidator
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.schedules.client import Schedules
 
 if TYPE_CHECKING:
-    from hookkeeper.services.doctor import Doctor
+    from hookkeeper.services.system.doctor import Doctor
 
 
 class ApiState:
@@ -91,7 +91,9 @@ class ApiState:
         return await doctor.examine()
 
     def _make_doctor(self) -> "Doctor":
-        from hookkeeper.services.doctor import Doctor  # with the clients of a worker, which few API processes need
+        from hookkeeper.services.system.doctor import (
+            Doctor,  # with the clients of a worker, which few API processes need
+        )
 
         return Doctor(self.settings, gateway=self.gateway)
 

@@ -33,14 +33,14 @@ from hookkeeper.messages.event import Acknowledgement, Delivery, EventState, nex
 from hookkeeper.messages.rows import DeliveryRow, EventRow
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.policy import OrderKey
-from hookkeeper.registry.event_rows import EventSnapshot
-from hookkeeper.registry.health import health_status
-from hookkeeper.registry.index.conditions import Search, delivery_needs_attention
-from hookkeeper.registry.index.rollup import OUTCOMES
-from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
+from hookkeeper.registry.events.conditions import Search, delivery_needs_attention
+from hookkeeper.registry.events.rollup import OUTCOMES
+from hookkeeper.registry.events.rows import EventSnapshot
+from hookkeeper.registry.events.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.targets import items_of
-from hookkeeper.services.schedule_fields import (
+from hookkeeper.registry.webhooks.health import health_status
+from hookkeeper.registry.webhooks.targets import items_of
+from hookkeeper.services.schedules.fields import (
     EventTemplate,
     FiringLinks,
     FiringView,
@@ -48,8 +48,8 @@ from hookkeeper.services.schedule_fields import (
     ScheduleSummary,
     ScheduleView,
 )
-from hookkeeper.services.webhook_fields import FailingTarget, WebhookHealth, WebhookView, WebhookWithSecret
-from hookkeeper.services.webhooks import masked_alerts
+from hookkeeper.services.webhooks.fields import FailingTarget, WebhookHealth, WebhookView, WebhookWithSecret
+from hookkeeper.services.webhooks.webhooks import masked_alerts
 from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.temporal.bulk.recovery_candidates import search_of
 from hookkeeper.temporal.events.event_runs import RunState

@@ -24,10 +24,10 @@ from benchmarks.pages import time_pages
 from benchmarks.timing import time_in_turn
 from cli.console import Failed, out, print_failure
 from cli.processes import run
-from hookkeeper.registry.database import Database
-from hookkeeper.registry.index.conditions import Search, status_codes
-from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.statistics import StatisticsQuery
+from hookkeeper.registry.events.conditions import Search, status_codes
+from hookkeeper.registry.events.index import EventIndex
+from hookkeeper.registry.events.statistics import StatisticsQuery
+from hookkeeper.registry.storage.database import Database
 from hookkeeper.times import utc_now
 
 REPEATS = 30

@@ -18,12 +18,12 @@ from benchmarks.index_reports import reports
 from cli.console import Failed, out
 from cli.processes import freeze_objects
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry.database import RegistryUnavailable, open_engine, without_transactions
-from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.registry.index.rollup import MINUTE, MINUTE_RETENTION
-from hookkeeper.registry.index.tables import events, rollups
-from hookkeeper.registry.schema import migrate
+from hookkeeper.registry.events.rollup import MINUTE, MINUTE_RETENTION
+from hookkeeper.registry.events.rows import EventRows
+from hookkeeper.registry.events.tables import events, rollups
+from hookkeeper.registry.storage.database import RegistryUnavailable, open_engine, without_transactions
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.upkeep.schema import migrate
 from hookkeeper.times import utc_now
 
 DEFAULT_EVENTS = 20_000

@@ -15,9 +15,9 @@ from cli.datadir import DataDir
 from cli.ports import free_ports
 from drills import stack
 from drills.open_pages import session
-from hookkeeper.registry.health import AttemptResult
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.webhooks.health import AttemptResult
 from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
 

@@ -7,9 +7,9 @@ from typing import Annotated, Literal, NamedTuple, Protocol
 
 from fastapi import Query
 
-from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.rollup import DAY, HOUR, MINUTE, OTHERS
-from hookkeeper.registry.index.statistics import MAX_POINTS, Group, Measures, StatisticsQuery, StatisticsTooLarge
+from hookkeeper.registry.events.index import EventIndex
+from hookkeeper.registry.events.rollup import DAY, HOUR, MINUTE, OTHERS
+from hookkeeper.registry.events.statistics import MAX_POINTS, Group, Measures, StatisticsQuery, StatisticsTooLarge
 from hookkeeper.times import utc_now
 from hookkeeper.wording import N_
 

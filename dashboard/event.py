@@ -21,14 +21,14 @@ from hookkeeper.command_rules import COMMANDS, Command
 from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.event import FINAL, Delivery, EventState
-from hookkeeper.registry.event_rows import EventSnapshot
-from hookkeeper.registry.index.listing import WORST_FIRST
+from hookkeeper.registry.events.listing import WORST_FIRST
+from hookkeeper.registry.events.rows import EventSnapshot
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
-from hookkeeper.services.event_commands import SENDS_NOTHING, acknowledge, send, suspended_tenant, unacknowledge
-from hookkeeper.services.event_reads import read_event
+from hookkeeper.services.events.commands import SENDS_NOTHING, acknowledge, send, suspended_tenant, unacknowledge
+from hookkeeper.services.events.reads import read_event
 from hookkeeper.services.fields import EVENT_ID
-from hookkeeper.services.webhooks import names_of
+from hookkeeper.services.webhooks.webhooks import names_of
 from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.temporal.server.error_translation import UnknownEvent
 from hookkeeper.wording import N_

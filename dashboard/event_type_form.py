@@ -9,7 +9,7 @@ from api.deps import EventTypesDep
 from dashboard import forms
 from dashboard.forms import REFUSED, FormRoute
 from dashboard.rendering import query, redirect
-from hookkeeper.services.event_types import EventTypeChanges, EventTypeView, NewEventType
+from hookkeeper.services.catalogue.event_types import EventTypeChanges, EventTypeView, NewEventType
 from hookkeeper.services.field_texts import tidied, write_fields
 from hookkeeper.services.fields import EventType
 

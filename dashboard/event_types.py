@@ -18,8 +18,8 @@ from dashboard.rendering import problem_of, query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.registry import models
 from hookkeeper.services.errors import NotFound
+from hookkeeper.services.events.new_event import NewEvent
 from hookkeeper.services.fields import EventType
-from hookkeeper.services.new_event import NewEvent
 
 router = APIRouter(prefix="/event-types", include_in_schema=False, route_class=PageRoute)
 ON_PAGE = 20

@@ -26,8 +26,8 @@ from hookkeeper.messages.event import Attempt, Delivery, EventInput
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.caller import Scope
 from hookkeeper.services.errors import NotFound
-from hookkeeper.services.event_reads import read_event
-from hookkeeper.services.webhook_requests import rebuilt_request
+from hookkeeper.services.events.reads import read_event
+from hookkeeper.services.webhooks.requests import rebuilt_request
 from hookkeeper.times import utc_now
 from hookkeeper.wording import N_
 

@@ -24,7 +24,7 @@ from api.state import state_of
 from dashboard.rendering import SECURE_HEADERS
 from dashboard.routes import PageRoute
 from hookkeeper.services.caller import Scope
-from hookkeeper.services.webhooks import names_of
+from hookkeeper.services.webhooks.webhooks import names_of
 from hookkeeper.times import rfc3339
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)

@@ -19,9 +19,9 @@ from dashboard.rendering import filters_in, paging, query, render
 from dashboard.routes import PageRoute
 from hookkeeper.filters import OF_EVENTS
 from hookkeeper.policy import HealthStatus
-from hookkeeper.registry.index.conditions import Search
-from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.services.webhooks import names_of
+from hookkeeper.registry.events.conditions import Search
+from hookkeeper.registry.events.index import EventIndex
+from hookkeeper.services.webhooks.webhooks import names_of
 from hookkeeper.wording import N_
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)

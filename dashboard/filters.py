@@ -16,7 +16,7 @@ from fastapi import Request
 from api.problems import Problem
 from dashboard.rendering import errors_of, filters_in, query, typed
 from hookkeeper.filters import LABELS, Filter
-from hookkeeper.registry.index.listing import LatestValues
+from hookkeeper.registry.events.listing import LatestValues
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import Caller
 from hookkeeper.wording import N_

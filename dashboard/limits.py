@@ -16,7 +16,7 @@ from api.state import ApiState, state_of
 from dashboard.charts import count_range, tenants_of_the_day
 from dashboard.rendering import paging, render, translations_of
 from dashboard.routes import PageRoute
-from hookkeeper.registry.portal import MAX_OPEN_SESSIONS
+from hookkeeper.registry.tenants.portal import MAX_OPEN_SESSIONS
 from hookkeeper.services.caller import Caller
 from hookkeeper.settings import MIB, Settings
 from hookkeeper.tenant_limits import SANDBOX_CALLS

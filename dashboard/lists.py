@@ -24,16 +24,16 @@ from api.deps import (
 from api.problems import Conflicting, Problem
 from dashboard.rendering import paging, problem_of, query, redirect, render
 from dashboard.routes import PageRoute
-from hookkeeper.registry.api_keys import KEY_ID, KeyExists, new_key_id
 from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.suppressions import Suppressions, TooManySuppressions
+from hookkeeper.registry.tenants.api_keys import KEY_ID, KeyExists, new_key_id
 from hookkeeper.services.caller import SCOPES, USUAL_SCOPES, Caller
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import EVENT_ID
-from hookkeeper.services.keys import NewKey, add_key, revoke
-from hookkeeper.services.suppressions import KnownAddress, NewSuppression, allow, suppress
-from hookkeeper.services.webhooks import names_of
+from hookkeeper.services.mail.suppressions import KnownAddress, NewSuppression, allow, suppress
+from hookkeeper.services.tenants.keys import NewKey, add_key, revoke
+from hookkeeper.services.webhooks.webhooks import names_of
 from hookkeeper.times import utc_now
 from hookkeeper.wording import N_
 

@@ -24,9 +24,9 @@ from api.state import state_of
 from dashboard.look import ASSET_HEADERS
 from dashboard.rendering import PROOF, redirect, render
 from dashboard.routes import PageRoute
-from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.portal import ID_PREFIX, PortalSession
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.tenants.portal import ID_PREFIX, PortalSession
 from hookkeeper.services.caller import caller_of
 from hookkeeper.services.errors import NotFound, RateLimited
 from hookkeeper.settings import Settings

@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Path, Request, Response
 
-from hookkeeper.registry.portal import PortalSession
+from hookkeeper.registry.tenants.portal import PortalSession
 from hookkeeper.services.errors import NotFound
 
 router = APIRouter(include_in_schema=False)

@@ -17,13 +17,13 @@ from dashboard.event import REASONS
 from dashboard.rendering import query, redirect, render
 from dashboard.routes import PageRoute
 from hookkeeper.policy import HealthStatus
-from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.index.conditions import Search
-from hookkeeper.registry.index.waiting import WaitingDeliveries
+from hookkeeper.registry.events.conditions import Search
+from hookkeeper.registry.events.waiting import WaitingDeliveries
 from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
-from hookkeeper.services.webhook_fields import WebhookView
-from hookkeeper.services.webhooks import names_of
+from hookkeeper.services.webhooks.fields import WebhookView
+from hookkeeper.services.webhooks.webhooks import names_of
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.server.error_translation import Unavailable
 

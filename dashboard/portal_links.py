@@ -13,7 +13,7 @@ from dashboard.routes import PageRoute
 from hookkeeper.registry.store import Store
 from hookkeeper.services.caller import FURTHER_PAGES
 from hookkeeper.services.errors import NotFound
-from hookkeeper.services.portal_links import NewPortalLink, PortalSessionView, end_session, make_link
+from hookkeeper.services.tenants.portal_links import NewPortalLink, PortalSessionView, end_session, make_link
 
 router = APIRouter(
     prefix="/keys/portal-links", include_in_schema=False, route_class=PageRoute, dependencies=[needs("admin")]

@@ -18,15 +18,15 @@ from dashboard.routes import PageRoute
 from hookkeeper.commands import Refused
 from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryState
 from hookkeeper.services.errors import NotFound, ServiceError
-from hookkeeper.services.fields import EVENT_ID
-from hookkeeper.services.recoveries import (
+from hookkeeper.services.events.recoveries import (
     MAX_COUNTED,
     BulkRequest,
     RecoveryRequest,
     RecoveryService,
     TenantRecoveryRequest,
 )
-from hookkeeper.services.webhooks import names_of, require
+from hookkeeper.services.fields import EVENT_ID
+from hookkeeper.services.webhooks.webhooks import names_of, require
 from hookkeeper.temporal.server.error_translation import Conflict
 from hookkeeper.times import rfc3339, utc_now
 from hookkeeper.wording import N_

@@ -27,7 +27,7 @@ from dashboard.charts import latency
 from dashboard.look import look_of, versioned
 from dashboard.translation import ENGLISH, language_of, texts_of_scripts, translations_to
 from hookkeeper.kinds import KINDS, LISTS
-from hookkeeper.registry.portal import PortalSession
+from hookkeeper.registry.tenants.portal import PortalSession
 from hookkeeper.services.caller import FURTHER_PAGES, Caller
 from hookkeeper.times import rfc3339
 from hookkeeper.wording import N_, write_durations

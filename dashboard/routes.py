@@ -24,7 +24,7 @@ from api.sessions import SessionCookie, portal_of, session_cookie
 from api.state import state_of
 from dashboard import filters
 from dashboard.rendering import FORM_OF_OTHERS, PROOF, back_to, error_page, is_open, query, redirect, render, with_query
-from hookkeeper.registry.portal import ID_PREFIX
+from hookkeeper.registry.tenants.portal import ID_PREFIX
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
 from hookkeeper.tenant_limits import KEPT_FORMS

@@ -17,8 +17,8 @@ from hookkeeper.registry.schedules import ScheduleExists
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.field_texts import tidied, write_fields
 from hookkeeper.services.fields import SCHEDULE_ID
-from hookkeeper.services.schedule_fields import NewSchedule, ScheduleChanges
-from hookkeeper.services.schedules import new_schedule_id
+from hookkeeper.services.schedules.fields import NewSchedule, ScheduleChanges
+from hookkeeper.services.schedules.schedules import new_schedule_id
 from hookkeeper.temporal.schedules.conversion import ScheduleSnapshot
 from hookkeeper.wording import N_
 

@@ -11,7 +11,7 @@ from dashboard.forms import REFUSED, FormRoute
 from dashboard.rendering import query, redirect
 from hookkeeper.services.field_texts import tidied, write_fields
 from hookkeeper.services.fields import TENANT_PATTERN
-from hookkeeper.services.tenants import NewTenant, TenantChanges, TenantService
+from hookkeeper.services.tenants.tenants import NewTenant, TenantChanges, TenantService
 
 router = APIRouter(prefix="/tenants", include_in_schema=False, route_class=FormRoute, dependencies=[needs("admin")])
 Id = Annotated[str, Path(pattern=TENANT_PATTERN)]

@@ -107,7 +107,7 @@ def extract_fields(
     """Yield the texts of the fields of webhooks, for Babel: they are in docstrings, which it does not read."""
     from hookkeeper.services.field_texts import by_path
     from hookkeeper.services.fields import EVENT_PATTERN, EVENT_TYPE, PATTERN_RULES
-    from hookkeeper.services.webhook_fields import STEPS, NewWebhook
+    from hookkeeper.services.webhooks.fields import STEPS, NewWebhook
 
     texts = [*STEPS, PATTERN_RULES[EVENT_TYPE], PATTERN_RULES[EVENT_PATTERN]]
     for field in by_path(NewWebhook).values():

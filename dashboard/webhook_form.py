@@ -1,6 +1,6 @@
 """The form of a webhook: register one or change one, with a preview of what it sends.
 
-What the form has follows from `hookkeeper.services.webhook_fields`. Secrets are masked in it as in the answers of the
+What the form has follows from `hookkeeper.services.webhooks.fields`. Secrets are masked in it as in the answers of the
 API, and a mask that comes back means the known secret.
 """
 
@@ -25,16 +25,16 @@ from dashboard.rendering import problem_of, query, redirect, render
 from dashboard.webhook import path_of
 from dashboard.webhook_receiver import form_sample, test_saved
 from hookkeeper.kinds import LISTS
-from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.webhooks import WebhookExists
+from hookkeeper.registry.storage.database import RegistryUnavailable
+from hookkeeper.registry.webhooks.webhooks import WebhookExists
 from hookkeeper.services import field_texts
 from hookkeeper.services.errors import BadField
 from hookkeeper.services.field_texts import by_path, fields_of, pattern_of
-from hookkeeper.services.preview import Preview, SampleEvent
-from hookkeeper.services.target_fields import has_target
-from hookkeeper.services.webhook_fields import MAX_ITEMS, STEPS, NewWebhook, WebhookChanges, WebhookFields
-from hookkeeper.services.webhooks import unmasked, webhook_id_of
+from hookkeeper.services.webhooks.fields import MAX_ITEMS, STEPS, NewWebhook, WebhookChanges, WebhookFields
+from hookkeeper.services.webhooks.preview import Preview, SampleEvent
+from hookkeeper.services.webhooks.targets import has_target
+from hookkeeper.services.webhooks.webhooks import unmasked, webhook_id_of
 from hookkeeper.times import rfc3339
 
 MAX_TYPES = 100

@@ -26,11 +26,11 @@ from hookkeeper.crypto.signing_keys import PUBLIC, Scheme, is_asymmetric, public
 from hookkeeper.links import LinkBuilder
 from hookkeeper.registry.models import Webhook
 from hookkeeper.services.errors import BadField, Invalid
-from hookkeeper.services.event_reads import read_event
+from hookkeeper.services.events.new_event import new_event_id
+from hookkeeper.services.events.reads import read_event
 from hookkeeper.services.fields import EVENT_ID
-from hookkeeper.services.new_event import new_event_id
-from hookkeeper.services.preview import SampleEvent
-from hookkeeper.services.webhooks import WebhookService
+from hookkeeper.services.webhooks.preview import SampleEvent
+from hookkeeper.services.webhooks.webhooks import WebhookService
 from hookkeeper.temporal.server.error_translation import UnknownEvent
 from hookkeeper.wording import N_
 

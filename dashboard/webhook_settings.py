@@ -1,6 +1,6 @@
 """The settings of a webhook, all of them, and what can be done to it: pause, disable, rotate its key, delete it.
 
-What is shown follows from `hookkeeper.services.webhook_fields`, with secrets masked as in the answers of the API.
+What is shown follows from `hookkeeper.services.webhooks.fields`, with secrets masked as in the answers of the API.
 """
 
 import hmac
@@ -17,10 +17,10 @@ from dashboard.routes import PageRoute
 from dashboard.webhook import path_of, show_tab
 from hookkeeper.policy import DEFAULT_SCHEDULE, AlertAfter
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.webhooks import ChangedMeanwhile
+from hookkeeper.registry.webhooks.webhooks import ChangedMeanwhile
 from hookkeeper.services.field_texts import Field, by_path, fields_of, pattern_of, write_fields
-from hookkeeper.services.webhook_fields import STEPS, NewWebhook
-from hookkeeper.services.webhooks import WebhookService, require
+from hookkeeper.services.webhooks.fields import STEPS, NewWebhook
+from hookkeeper.services.webhooks.webhooks import WebhookService, require
 from hookkeeper.settings import Settings
 from hookkeeper.times import utc_now
 from hookkeeper.wording import N_, NEVER, duration, write_durations

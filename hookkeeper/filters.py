@@ -1,7 +1,7 @@
 """The filters of lists of events and deliveries, each described once.
 
 The API's parameters, the options of the command line, the tools of agents and the labels of the pages are made of this.
-What a filter means for a row is in `hookkeeper.registry.index.conditions`.
+What a filter means for a row is in `hookkeeper.registry.events.conditions`.
 """
 
 from collections.abc import Mapping

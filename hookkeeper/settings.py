@@ -375,7 +375,9 @@ class Settings(BaseSettings):
             return value
         if not value.startswith("postgresql+asyncpg://"):
             raise ValueError("must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
-        from hookkeeper.registry.database import check_database_url  # with SQLAlchemy, which most commands do not need
+        from hookkeeper.registry.storage.database import (
+            check_database_url,  # with SQLAlchemy, which most commands do not need
+        )
 
         return check_database_url(value)
 

@@ -34,7 +34,7 @@ CLOSE_AS_CANCELLED = "close_as_cancelled"
 """The activity whose input keeps the final state of a cancelled run."""
 
 DIGEST, ACCEPTED_AT = "digest", "accepted_at"
-"""Memo of an event's run: the digest of what was posted (`hookkeeper.services.new_event`), and when it was accepted."""
+"""Memo of an event's run: the digest of what was posted (`services.events.new_event`), and when it was accepted."""
 EVENT_COUNT = "events"
 """Memo of a shared run: the number of its events."""
 REGISTRY = "registry"

@@ -21,7 +21,7 @@ from hookkeeper.messages.event import Reason
 from hookkeeper.messages.schedule import OverlapPolicy
 from hookkeeper.services.caller import Scope
 from hookkeeper.services.fields import RequestModel
-from hookkeeper.services.schedule_fields import ScheduleFields
+from hookkeeper.services.schedules.fields import ScheduleFields
 from hookkeeper.settings import Settings
 from hookkeeper.statuses import DeliveryStatus, EventStatus
 

@@ -14,11 +14,12 @@ import pytest
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from hookkeeper.registry import database, direct_reads, event_rows, transactions
-from hookkeeper.registry.database import open_engine, sqlite_file
+from hookkeeper.registry.events import rows as event_rows
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.schema import migrate
+from hookkeeper.registry.storage import database, direct_reads, transactions
+from hookkeeper.registry.storage.database import open_engine, sqlite_file
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.upkeep.schema import migrate
 from instance_parts import empty_registry
 from timeouts import WAIT_TIMEOUT
 

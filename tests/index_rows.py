@@ -8,8 +8,8 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from hookkeeper.messages.run_report import BEGINNING
-from hookkeeper.registry.index.rollup import COUNTERS
-from hookkeeper.registry.index.tables import deliveries, event_keys, events, rollups
+from hookkeeper.registry.events.rollup import COUNTERS
+from hookkeeper.registry.events.tables import deliveries, event_keys, events, rollups
 from hookkeeper.times import utc_now
 from instances import Instance
 from timeouts import WAIT_TIMEOUT

@@ -9,7 +9,7 @@ import pytest
 from temporalio.client import Client
 
 from cloud_actions import Actions, counting
-from hookkeeper.services.system_state import SystemState
+from hookkeeper.services.system.state import SystemState
 from hookkeeper.temporal import diagnosis
 from hookkeeper.times import utc_now
 from instances import Instance, running_instance

@@ -10,7 +10,7 @@ from temporalio.client import Client
 from claimed_runs import share, until_listed
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.findings import Finding
-from hookkeeper.services.doctor import Doctor
+from hookkeeper.services.system.doctor import Doctor
 from instances import Instance, running_instance
 from receivers import Receiver, receiver
 from shared_runs import event_to

@@ -16,10 +16,10 @@ from temporalio.client import Client
 
 from activities.internal_errors import MAX_TRIES
 from hookkeeper.findings import Finding
-from hookkeeper.registry.database import open_engine
+from hookkeeper.registry.storage.database import open_engine
 from hookkeeper.registry.store import Store
-from hookkeeper.services.doctor import Doctor
-from hookkeeper.services.system_state import SystemState
+from hookkeeper.services.system.doctor import Doctor
+from hookkeeper.services.system.state import SystemState
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.reindex import Reindex
 from hookkeeper.temporal.server import installation

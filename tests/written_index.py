@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry.database import Database
-from hookkeeper.registry.direct_reads import DirectReads
-from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.transactions import Transactions
+from hookkeeper.registry.events.index import EventIndex
+from hookkeeper.registry.events.rows import EventRows
+from hookkeeper.registry.storage.database import Database
+from hookkeeper.registry.storage.direct_reads import DirectReads
+from hookkeeper.registry.storage.transactions import Transactions
 
 
 class WrittenIndex(EventIndex):

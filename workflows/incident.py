@@ -3,7 +3,7 @@ that it works again; probe it while it is disabled.
 
 A run is started at the first failure. It looks at the webhook when the failures are worth an alert, when a signal asks
 for it, and when a reminder or a warning is due. What it has alerted is in the row of the webhook, so each look decides
-anew (`hookkeeper.registry.alerts`), and a run that was lost costs nothing but time.
+anew (`hookkeeper.registry.webhooks.alerts`), and a run that was lost costs nothing but time.
 
 Alerts are sent while the looks go on: a recipient that cannot be reached must not delay the news for others. A newer
 alert about the webhook replaces the one that is being sent, also for the recipients that the older one has not reached.

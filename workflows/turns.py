@@ -1,6 +1,6 @@
 """The turns of a run's deliveries to ordered webhooks: each waits until no earlier delivery is in the way.
 
-Their rows are the order (`hookkeeper.registry.index.lines`). A delivery asks before its first attempt. If it has to
+Their rows are the order (`hookkeeper.registry.events.lines`). A delivery asks before its first attempt. If it has to
 wait, the run that leaves the line calls the next one with a signal; and it asks again after some time, as a signal may
 get lost, and a run may end without a record.
 """

@@ -35,15 +35,15 @@ from hookkeeper.messages.event import Attempt, Delivery, EventInput, EventState
 from hookkeeper.messages.run_report import row_of
 from hookkeeper.messages.schedule import SchedulePlan
 from hookkeeper.policy import RetryPolicy
-from hookkeeper.registry.event_rows import EventSnapshot
-from hookkeeper.registry.index.statistics import Group, Measures, Statistics, StatisticsQuery
+from hookkeeper.registry.events.rows import EventSnapshot
+from hookkeeper.registry.events.statistics import Group, Measures, Statistics, StatisticsQuery
 from hookkeeper.registry.models import Webhook
+from hookkeeper.services.catalogue.event_types import EventTypeView, TenantSearchKeysView
 from hookkeeper.services.errors import Invalid
-from hookkeeper.services.event_types import EventTypeView, TenantSearchKeysView
-from hookkeeper.services.portal_links import PortalLink, PortalSessionView, ThemeView
-from hookkeeper.services.preview import Preview, RequestPreview
-from hookkeeper.services.schedule_fields import ScheduleCommandAccepted, ScheduleSummary
-from hookkeeper.services.tenants import TenantView
+from hookkeeper.services.schedules.fields import ScheduleCommandAccepted, ScheduleSummary
+from hookkeeper.services.tenants.portal_links import PortalLink, PortalSessionView, ThemeView
+from hookkeeper.services.tenants.tenants import TenantView
+from hookkeeper.services.webhooks.preview import Preview, RequestPreview
 from hookkeeper.temporal.schedules.conversion import FiringRun, ScheduleSnapshot
 
 CREATED = datetime(2026, 1, 1, 9, tzinfo=UTC)

@@ -8,8 +8,8 @@ from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, CallerDep, CatalogueDep, EventTypesDep, Limit
 from api.problems import KEYED, responses
 from hookkeeper.registry import models
-from hookkeeper.services.catalogue_documents import as_asyncapi, as_openapi
-from hookkeeper.services.event_types import (
+from hookkeeper.services.catalogue.documents import as_asyncapi, as_openapi
+from hookkeeper.services.catalogue.event_types import (
     EventTypeChanges,
     EventTypeView,
     NewEventType,

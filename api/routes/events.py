@@ -35,10 +35,10 @@ from api.schemas.events import (
 )
 from api.state import state_of
 from hookkeeper.command_rules import COMMANDS, Command
-from hookkeeper.services.event_commands import acknowledge, reschedule, send, unacknowledge
-from hookkeeper.services.event_reads import read_event
+from hookkeeper.services.events.commands import acknowledge, reschedule, send, unacknowledge
+from hookkeeper.services.events.reads import read_event
 from hookkeeper.services.fields import EVENT_ID
-from hookkeeper.services.webhooks import names_of
+from hookkeeper.services.webhooks.webhooks import names_of
 
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=GuardedRoute, responses=KEYED)
 STREAMED = {

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Path, Query
 from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, Limit, SchedulesDep, StoreDep
 from api.problems import KEYED, responses
-from hookkeeper.registry.api_keys import new_key_id
+from hookkeeper.registry.tenants.api_keys import new_key_id
 from hookkeeper.services.caller import SCOPES, Scope
 from hookkeeper.services.fields import EVENT_ID, Page, ResponseModel, Time
-from hookkeeper.services.keys import NewKey, add_key, revoke
+from hookkeeper.services.tenants.keys import NewKey, add_key, revoke
 
 router = APIRouter(
     prefix="/v1/keys",

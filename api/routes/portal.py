@@ -8,7 +8,13 @@ from api.access import GuardedRoute, needs, page_scopes
 from api.deps import AnyTenant, AuthenticatorDep, CallerDep, Cursor, Limit, SettingsDep, StoreDep
 from api.problems import KEYED, responses
 from hookkeeper.services.fields import EVENT_ID, Page
-from hookkeeper.services.portal_links import NewPortalLink, PortalLink, PortalSessionView, end_session, make_link
+from hookkeeper.services.tenants.portal_links import (
+    NewPortalLink,
+    PortalLink,
+    PortalSessionView,
+    end_session,
+    make_link,
+)
 
 router = APIRouter(
     prefix="/v1",

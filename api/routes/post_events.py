@@ -17,8 +17,8 @@ from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, Problem, ServiceUn
 from api.schemas.events import AcceptedEvent, EventBatch, EventBatchItem, EventBatchResult
 from hookkeeper import metrics
 from hookkeeper.services.errors import NotAllowed
-from hookkeeper.services.ingest import PlaceInBatch
-from hookkeeper.services.new_event import NewEvent, OwnEventId, new_event_id
+from hookkeeper.services.events.ingest import PlaceInBatch
+from hookkeeper.services.events.new_event import NewEvent, OwnEventId, new_event_id
 
 IDEMPOTENCY_KEY = "idempotency-key"
 IdempotencyKey = Annotated[OwnEventId | None, Header(description="The event's id, if the body has none")]

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Header, Request
 from api.deps import GatewayDep, SettingsDep, StoreDep
 from api.problems import Malformed, Unauthorized, responses
 from api.requests import StrictRoute
-from hookkeeper.services import mail_reports
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import ResponseModel, with_examples
-from hookkeeper.services.mail_reports import NotSigned, ReportBatch
+from hookkeeper.services.mail import reports as mail_reports
+from hookkeeper.services.mail.reports import NotSigned, ReportBatch
 from hookkeeper.times import utc_now
 
 MAX_BYTES = 2 * 1024 * 1024

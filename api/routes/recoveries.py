@@ -11,8 +11,8 @@ from api.filters import DataQuery, EventSearch
 from api.problems import KEYED, responses
 from api.schemas.recoveries import RecoveryCommandAccepted, RecoveryView
 from hookkeeper.messages.bulk_work import RecoveryCommand, RecoveryState
+from hookkeeper.services.events.recoveries import BulkRequest, RecoveryRequest, TenantRecoveryRequest
 from hookkeeper.services.fields import EVENT_ID, Page
-from hookkeeper.services.recoveries import BulkRequest, RecoveryRequest, TenantRecoveryRequest
 
 router = APIRouter(prefix="/v1", tags=["recoveries"], route_class=GuardedRoute, responses=KEYED)
 COUNTED = {"model": RecoveryView, "description": "A dry run: events were only counted"}

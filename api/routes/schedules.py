@@ -24,7 +24,7 @@ from api.problems import EVENT_ID_HEADER, KEYED, NAMES_EVENT, responses
 from hookkeeper import ids
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.fields import SCHEDULE_ID, Page
-from hookkeeper.services.schedule_fields import (
+from hookkeeper.services.schedules.fields import (
     BackfillRequest,
     NewSchedule,
     ScheduleChanges,
@@ -34,7 +34,7 @@ from hookkeeper.services.schedule_fields import (
     ScheduleView,
     TriggerRequest,
 )
-from hookkeeper.services.schedules import new_schedule_id, trigger_time
+from hookkeeper.services.schedules.schedules import new_schedule_id, trigger_time
 from hookkeeper.tenant_limits import FIRINGS
 from hookkeeper.times import utc_now
 

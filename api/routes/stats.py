@@ -14,7 +14,7 @@ from api.state import state_of
 from api.views import statistics
 from hookkeeper.kinds import Channel
 from hookkeeper.messages.run_report import BEGINNING
-from hookkeeper.registry.index.statistics import GroupBy, Order, Statistics, StatisticsQuery
+from hookkeeper.registry.events.statistics import GroupBy, Order, Statistics, StatisticsQuery
 from hookkeeper.services.errors import Invalid
 from hookkeeper.services.fields import EventType, GivenTime
 from hookkeeper.times import utc_now

@@ -8,7 +8,7 @@ from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, CallerDep, Cursor, Limit, SettingsDep, SuppressionsDep, Tenant
 from api.problems import KEYED, responses
 from hookkeeper.services.fields import Page, ResponseModel, Time
-from hookkeeper.services.suppressions import KnownAddress, NewSuppression, allow, suppress
+from hookkeeper.services.mail.suppressions import KnownAddress, NewSuppression, allow, suppress
 
 router = APIRouter(prefix="/v1/suppressions", tags=["suppressions"], route_class=GuardedRoute, responses=KEYED)
 Reason = Literal["bounced", "spam_report", "manual"]

@@ -12,7 +12,7 @@ from api.problems import KEYED, responses
 from api.schemas.recoveries import RecoveryView
 from hookkeeper.registry.models import Tenant
 from hookkeeper.services.fields import TENANT_PATTERN, Page
-from hookkeeper.services.tenants import NewTenant, TenantChanges, TenantService, TenantView
+from hookkeeper.services.tenants.tenants import NewTenant, TenantChanges, TenantService, TenantView
 
 router = APIRouter(prefix="/v1/tenants", tags=["tenants"], route_class=GuardedRoute, responses=KEYED)
 ANY_READ = needs("events:read", "webhooks:read")

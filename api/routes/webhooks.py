@@ -24,11 +24,11 @@ from api.schemas.events import AcceptedEvent
 from api.schemas.recoveries import HeldCount, QueueState, WebhookDelivery
 from api.schemas.webhooks import PreviewRequest, SecretRotation, TestEventRequest, WebhookSecret
 from hookkeeper.services.errors import Invalid
+from hookkeeper.services.events.new_event import new_event_id
 from hookkeeper.services.fields import CountedPage, Page
-from hookkeeper.services.new_event import new_event_id
-from hookkeeper.services.preview import Preview
-from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges, WebhookView, WebhookWithSecret
-from hookkeeper.services.webhooks import require
+from hookkeeper.services.webhooks.fields import NewWebhook, WebhookChanges, WebhookView, WebhookWithSecret
+from hookkeeper.services.webhooks.preview import Preview
+from hookkeeper.services.webhooks.webhooks import require
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=GuardedRoute, responses=KEYED)
 

@@ -7,7 +7,15 @@ from pydantic import Field
 from api.problems import ProblemDocument
 from hookkeeper.kinds import Channel
 from hookkeeper.messages.event import Reason, ReceiptKind, Trigger
-from hookkeeper.services.fields import CountedPage, GivenTime, Line, RequestModel, ResponseModel, Time, with_examples
+from hookkeeper.services.fields import (
+    CountedPage,
+    GivenTime,
+    Line,
+    RequestModel,
+    ResponseModel,
+    Time,
+    with_examples,
+)
 from hookkeeper.statuses import DeliveryStatus, EventStatus
 
 

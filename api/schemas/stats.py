@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from hookkeeper.kinds import Channel
-from hookkeeper.registry.index.statistics import GroupBy
+from hookkeeper.registry.events.statistics import GroupBy
 from hookkeeper.services.fields import ResponseModel, Time
 
 

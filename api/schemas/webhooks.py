@@ -1,11 +1,11 @@
-"""Requests about webhooks, and their signing keys. What a webhook has is in `hookkeeper.services.webhook_fields`."""
+"""Requests about webhooks, and their signing keys. What a webhook has is in `hookkeeper.services.webhooks.fields`."""
 
 from pydantic import Field
 
 from hookkeeper.services.fields import EVENT_ID, EventId, RequestModel, ResponseModel, Secret, Time, with_examples
-from hookkeeper.services.preview import SampleEvent
-from hookkeeper.services.webhook_fields import NewWebhook
-from hookkeeper.services.webhooks import ROTATION_GRACE
+from hookkeeper.services.webhooks.fields import NewWebhook
+from hookkeeper.services.webhooks.preview import SampleEvent
+from hookkeeper.services.webhooks.webhooks import ROTATION_GRACE
 
 
 class WebhookSecret(ResponseModel):

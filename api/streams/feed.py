@@ -22,10 +22,10 @@ from hookkeeper.asyncio_tasks import stop
 from hookkeeper.limits import TenantLimit
 from hookkeeper.links import LinkBuilder
 from hookkeeper.messages.rows import EventKey
-from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.index.change_log import Change, Position
-from hookkeeper.registry.index.conditions import Search
-from hookkeeper.registry.index.index import EventIndex
+from hookkeeper.registry.events.change_log import Change, Position
+from hookkeeper.registry.events.conditions import Search
+from hookkeeper.registry.events.index import EventIndex
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.services.caller import Caller
 from hookkeeper.tenant_limits import RESUMES
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from fastapi.sse import ServerSentEvent
 
 from hookkeeper.messages.rows import EventRow
-from hookkeeper.registry.index.change_log import Position
-from hookkeeper.registry.index.conditions import Matcher, Search
+from hookkeeper.registry.events.change_log import Position
+from hookkeeper.registry.events.conditions import Matcher, Search
 from hookkeeper.services.caller import Caller
 
 MAX_WAITING = 1000

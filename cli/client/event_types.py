@@ -12,7 +12,7 @@ from cli.client.api import Api, present
 from cli.client.options import AsJson, only, read_json
 from cli.client.resources import Resource, parameter, with_parameters
 from cli.console import Failed, Json, print_result
-from hookkeeper.services.catalogue_documents import Imported, from_openapi
+from hookkeeper.services.catalogue.documents import Imported, from_openapi
 
 Name = Annotated[str, typer.Argument(help="The name, such as order.paid.")]
 NAME_AND_FIELDS = (

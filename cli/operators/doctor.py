@@ -35,7 +35,7 @@ def run_doctor(*, as_json: bool) -> None:
 
 async def _examine(settings: Settings, address: str | None, findings: list[Finding], as_json: bool) -> None:
     from hookkeeper import logs
-    from hookkeeper.services.doctor import Doctor
+    from hookkeeper.services.system.doctor import Doctor
 
     logs.configure(settings.log_format)
     findings += await Doctor(settings, address).examine()

@@ -15,7 +15,7 @@ from cli.client.options import age_of
 from cli.console import CONTINUE, Failed, out
 from cli.operators.startup import CONNECT_TIMEOUT, begin, connect
 from cli.processes import run, until_stopped
-from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.events.reindex import Reindex

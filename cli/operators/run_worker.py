@@ -21,7 +21,7 @@ from cli.operators.startup import (
     until_connected,
 )
 from cli.processes import ShutdownDeadline, forever, freeze_objects, run, to_log, until_stopped
-from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import BadSetting, Settings
 from hookkeeper.temporal import run_repair

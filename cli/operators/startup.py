@@ -147,7 +147,7 @@ async def report_missing(*checks: Callable[[], Awaitable[None]]) -> None:
     """Log what the registry or the namespace lacks, with the command that fixes it. The process continues."""
     import structlog
 
-    from hookkeeper.registry.database import RegistryUnavailable
+    from hookkeeper.registry.storage.database import RegistryUnavailable
     from hookkeeper.temporal.server.error_translation import Unavailable
 
     for check in checks:

@@ -105,7 +105,7 @@ def _as_failures() -> Iterator[None]:
     """Raise `Failed` for what the operator has to know."""
     from extensions.cells.access import CellUnavailable, MoveFailed
     from extensions.cells.cell_map import BadCellMap
-    from hookkeeper.registry.database import RegistryUnavailable
+    from hookkeeper.registry.storage.database import RegistryUnavailable
 
     try:
         yield

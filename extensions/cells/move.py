@@ -19,8 +19,8 @@ from extensions.cells import cell_map
 from extensions.cells.access import CellAccess, CellUnavailable, MoveFailed
 from extensions.cells.cell_map import Place
 from hookkeeper.registry.catalogue import EventTypeExists
-from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import MOVING, EventType, Suppression
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.times import rfc3339, utc_now
 
 PAUSE = 2.0

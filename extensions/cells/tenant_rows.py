@@ -11,10 +11,10 @@ from sqlalchemy import ColumnElement, Table, delete, func, insert, literal, sele
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hookkeeper.messages.event import FINAL
-from hookkeeper.registry.api_keys import ApiKey
-from hookkeeper.registry.database import Database
-from hookkeeper.registry.index.tables import IN_LINE, NOT_SUCCEEDED, deliveries
+from hookkeeper.registry.events.tables import IN_LINE, NOT_SUCCEEDED, deliveries
 from hookkeeper.registry.models import Tenant, TenantSearchKeys, Webhook, WebhookPattern
+from hookkeeper.registry.storage.database import Database
+from hookkeeper.registry.tenants.api_keys import ApiKey
 
 Row = dict[str, Any]
 webhooks, patterns, api_keys, search_keys, tenants = (

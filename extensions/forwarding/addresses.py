@@ -20,8 +20,8 @@ from api.limits import slot_now
 from api.problems import ServiceUnavailable, Unauthorized
 from hookkeeper.crypto.tokens import AddressTokens
 from hookkeeper.limits import TenantLimit
-from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.tenants import Tenants
+from hookkeeper.registry.storage.database import RegistryUnavailable
+from hookkeeper.registry.tenants.tenants import Tenants
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotFound
 from hookkeeper.services.fields import RequestModel, ResponseModel, with_examples

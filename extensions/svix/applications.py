@@ -24,13 +24,13 @@ from extensions.svix.base import (
 )
 from extensions.svix.errors import PREFIX, translated, untranslatable
 from hookkeeper.registry.models import Tenant
-from hookkeeper.registry.paging import write_cursor
-from hookkeeper.registry.portal import ID_PREFIX
-from hookkeeper.registry.tenants import TENANTS_BY_AGE, TenantExists
+from hookkeeper.registry.storage.paging import write_cursor
+from hookkeeper.registry.tenants.portal import ID_PREFIX
+from hookkeeper.registry.tenants.tenants import TENANTS_BY_AGE, TenantExists
 from hookkeeper.services.errors import Invalid, NotFound
 from hookkeeper.services.fields import Time
-from hookkeeper.services.portal_links import NewPortalLink, end_session, make_link, make_token
-from hookkeeper.services.tenants import NewTenant, TenantChanges, TenantService
+from hookkeeper.services.tenants.portal_links import NewPortalLink, end_session, make_link, make_token
+from hookkeeper.services.tenants.tenants import NewTenant, TenantChanges, TenantService
 
 router = APIRouter(**ROUTES)
 GENERATED = "app_"

@@ -34,15 +34,15 @@ from hookkeeper.commands import UnknownDelivery
 from hookkeeper.kinds import URL
 from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.rows import EventRow
-from hookkeeper.registry.event_rows import EventSnapshot
-from hookkeeper.registry.index.listing import cursor_after
+from hookkeeper.registry.events.listing import cursor_after
+from hookkeeper.registry.events.rows import EventSnapshot
 from hookkeeper.registry.models import Tenant, Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import Invalid, NotFound
-from hookkeeper.services.event_commands import send
-from hookkeeper.services.event_reads import read_event
+from hookkeeper.services.events.commands import send
+from hookkeeper.services.events.new_event import NewEvent, new_event_id
+from hookkeeper.services.events.reads import read_event
 from hookkeeper.services.fields import EVENT_ID, Time
-from hookkeeper.services.new_event import NewEvent, new_event_id
 from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.temporal.server.error_translation import UnknownEvent
 

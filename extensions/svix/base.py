@@ -24,15 +24,15 @@ from api.deps import CallerDep, StoreDep, TenantsDep
 from api.state import state_of
 from extensions.svix.errors import PREFIX, untranslatable
 from hookkeeper.content.search_terms import CHANNEL, Key
-from hookkeeper.registry.index.conditions import Search
+from hookkeeper.registry.events.conditions import Search
 from hookkeeper.registry.models import Tenant, Webhook
-from hookkeeper.registry.portal import ID_PREFIX
-from hookkeeper.registry.tenants import BEING_DELETED
+from hookkeeper.registry.tenants.portal import ID_PREFIX
+from hookkeeper.registry.tenants.tenants import BEING_DELETED
 from hookkeeper.services.caller import Caller
 from hookkeeper.services.errors import NotAllowed, NotFound
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN, GivenTime, RequestModel
-from hookkeeper.services.tenants import TenantService
-from hookkeeper.services.webhooks import require
+from hookkeeper.services.tenants.tenants import TenantService
+from hookkeeper.services.webhooks.webhooks import require
 
 BRACKETS = re.compile(rb"(?<=event_types)(\[\d*\]|%5B\d*%5D)=", re.IGNORECASE)
 MAX_LIMIT = 250

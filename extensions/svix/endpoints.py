@@ -30,17 +30,17 @@ from extensions.svix.errors import translated, untranslatable
 from extensions.svix.messages import OF_KEY, MessageOut
 from hookkeeper.content.payload import Payload
 from hookkeeper.crypto.signing_keys import ASYMMETRIC, SYMMETRIC, is_asymmetric, public_key
-from hookkeeper.registry.index.statistics import StatisticsQuery
+from hookkeeper.registry.events.statistics import StatisticsQuery
 from hookkeeper.registry.models import Tenant, Webhook
-from hookkeeper.registry.paging import write_cursor
-from hookkeeper.registry.webhooks import WEBHOOKS_BY_AGE, WebhookExists
+from hookkeeper.registry.storage.paging import write_cursor
+from hookkeeper.registry.webhooks.webhooks import WEBHOOKS_BY_AGE, WebhookExists
 from hookkeeper.services.errors import Invalid
+from hookkeeper.services.events.new_event import new_event_id
+from hookkeeper.services.events.recoveries import MAX_RATE, RecoveryRequest
 from hookkeeper.services.fields import Time
-from hookkeeper.services.new_event import new_event_id
-from hookkeeper.services.preview import SampleEvent
-from hookkeeper.services.recoveries import MAX_RATE, RecoveryRequest
-from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges
-from hookkeeper.services.webhooks import WebhookService, require, webhook_id_of
+from hookkeeper.services.webhooks.fields import NewWebhook, WebhookChanges
+from hookkeeper.services.webhooks.preview import SampleEvent
+from hookkeeper.services.webhooks.webhooks import WebhookService, require, webhook_id_of
 from hookkeeper.times import utc_now
 
 router = APIRouter(**ROUTES)

@@ -10,8 +10,8 @@ from extensions.svix.base import ROUTES, In, ListResponse, Ordering, Out, Paging
 from extensions.svix.errors import translated, untranslatable
 from hookkeeper.registry.catalogue import EventTypeExists
 from hookkeeper.registry.models import EventType
+from hookkeeper.services.catalogue.event_types import EventTypeChanges, NewEventType
 from hookkeeper.services.errors import Invalid, NotFound
-from hookkeeper.services.event_types import EventTypeChanges, NewEventType
 from hookkeeper.services.fields import EVENT_TYPE, MAX_EVENT_TYPE, Time
 
 router = APIRouter(**ROUTES)

@@ -49,15 +49,15 @@ from extensions.svix.errors import translated, untranslatable
 from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.registry.audit import AuditEntry
-from hookkeeper.registry.event_rows import EventSnapshot
-from hookkeeper.registry.index.conditions import Search
-from hookkeeper.registry.index.listing import cursor_after
+from hookkeeper.registry.events.conditions import Search
+from hookkeeper.registry.events.listing import cursor_after
+from hookkeeper.registry.events.rows import EventSnapshot
 from hookkeeper.registry.store import Store
 from hookkeeper.services.errors import NotFound, NotPossible
-from hookkeeper.services.event_reads import read_event
-from hookkeeper.services.event_search import EventSearches
+from hookkeeper.services.events.new_event import NewEvent, is_generated
+from hookkeeper.services.events.reads import read_event
+from hookkeeper.services.events.search import EventSearches
 from hookkeeper.services.fields import Time
-from hookkeeper.services.new_event import NewEvent, is_generated
 from hookkeeper.temporal.events.erasure import erase_open
 from hookkeeper.temporal.server.error_translation import NOT_FOUND_MESSAGES, UnknownEvent
 from hookkeeper.times import rfc3339

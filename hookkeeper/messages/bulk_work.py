@@ -91,7 +91,7 @@ class RecoveryScope(Message):
     action: BulkAction | Literal["erase"] | None = None
     """None: a recovery, which makes deliveries of the status again, oldest first."""
     search: dict[str, Any] | None = None
-    """What a bulk action searches: a `Search` (`hookkeeper.registry.index.search`) as JSON. It replaces the fields from
+    """What a bulk action searches: a `Search` (`registry.events.search`) as JSON. It replaces the fields from
     `webhook_id` to `since`.
     """
     acknowledged: Acknowledgement | None = None

@@ -77,7 +77,7 @@ class Outcome(Message):
     first_byte_ms: float | None = None
     """From the connection to the headers of the response."""
     request_digest: str | None = None
-    """What was sent (`hookkeeper.services.webhook_requests`); of requests to a webhook's URL only."""
+    """What was sent (`hookkeeper.services.webhooks.requests`); of requests to a webhook's URL only."""
     status_code: int | None = None
     error: str | None = None
     """One of `ERRORS`, `http_<status>` or `smtp_<code>`."""

@@ -13,10 +13,10 @@ from sqlalchemy import Executable, Index, event, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hookkeeper.registry.database import PAUSE, ROWS_PER_DELETION, Database, RegistryUnavailable, delete_rows
-from hookkeeper.registry.encryption import EncryptedText
 from hookkeeper.registry.models import Base
-from hookkeeper.registry.paging import read_page
+from hookkeeper.registry.storage.database import PAUSE, ROWS_PER_DELETION, Database, RegistryUnavailable, delete_rows
+from hookkeeper.registry.storage.encryption import EncryptedText
+from hookkeeper.registry.storage.paging import read_page
 from hookkeeper.times import utc_now
 
 ONCE_WITHIN = timedelta(minutes=1)

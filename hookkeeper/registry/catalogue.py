@@ -10,11 +10,11 @@ from sqlalchemy import ColumnElement, String, bindparam, cast, delete, func, lit
 from sqlalchemy.exc import IntegrityError
 
 from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
-from hookkeeper.registry.compiled import Compiled
-from hookkeeper.registry.database import Database
-from hookkeeper.registry.direct_reads import DirectReads
 from hookkeeper.registry.models import EventType, Tenant, TenantSearchKeys
-from hookkeeper.registry.paging import read_large
+from hookkeeper.registry.storage.compiled import Compiled
+from hookkeeper.registry.storage.database import Database
+from hookkeeper.registry.storage.direct_reads import DirectReads
+from hookkeeper.registry.storage.paging import read_large
 from hookkeeper.times import utc_now
 
 CHANGEABLE = frozenset(("description", "schema", "examples", "archived", "search_keys"))

@@ -15,7 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from hookkeeper.crypto.keyring import CipherError, not_set
 from hookkeeper.findings import Finding, judge_clock, run_checks, warning, well, wrong
 from hookkeeper.registry import migrations
-from hookkeeper.registry.database import (
+from hookkeeper.registry.events.event_inputs import EventInputs
+from hookkeeper.registry.models import Base
+from hookkeeper.registry.storage.database import (
     POOLED_STATEMENTS,
     POOLER_REMEDY,
     Database,
@@ -25,9 +27,7 @@ from hookkeeper.registry.database import (
     sqlite_file,
     without_transactions,
 )
-from hookkeeper.registry.encryption import has_prefix, is_encrypted, is_stale, key_of, keyring_of
-from hookkeeper.registry.index.event_inputs import EventInputs
-from hookkeeper.registry.models import Base
+from hookkeeper.registry.storage.encryption import has_prefix, is_encrypted, is_stale, key_of, keyring_of
 from hookkeeper.registry.store import Store
 
 SLOW_ROUND_TRIP = 0.02

@@ -1,6 +1,6 @@
 """The tables of the registry. A test compares them with the migrations.
 
-The tables of keys, of the portal and of the audit log are in `hookkeeper.registry.api_keys`, `…portal` and `…audit`.
+The tables of keys, of the portal and of the audit log are in `registry.tenants.api_keys`, `…portal` and `…audit`.
 """
 
 from datetime import UTC, datetime
@@ -21,8 +21,8 @@ from hookkeeper.content.tls import Tls
 from hookkeeper.kind import load
 from hookkeeper.kinds import LISTS
 from hookkeeper.policy import AlertAfter, OrderPolicy, RetryPolicy
-from hookkeeper.registry.encryption import EncryptedJson, EncryptedText
 from hookkeeper.registry.numbering import Numbered, Targets
+from hookkeeper.registry.storage.encryption import EncryptedJson, EncryptedText
 from hookkeeper.times import utc_now
 
 UNHEALTHY = text("unhealthy_since IS NOT NULL")

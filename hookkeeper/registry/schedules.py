@@ -16,10 +16,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from hookkeeper import metrics
 from hookkeeper.messages.schedule import SchedulePlan, ScheduleSettings
 from hookkeeper.registry.audit import AuditEntry, add_entry
-from hookkeeper.registry.database import Database, lock
-from hookkeeper.registry.encryption import EncryptedJson
 from hookkeeper.registry.models import Base, ElementJson
-from hookkeeper.registry.paging import read_page
+from hookkeeper.registry.storage.database import Database, lock
+from hookkeeper.registry.storage.encryption import EncryptedJson
+from hookkeeper.registry.storage.paging import read_page
 from hookkeeper.times import utc_now
 
 

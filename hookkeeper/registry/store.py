@@ -10,11 +10,13 @@ from sqlalchemy.pool import QueuePool
 
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.registry import migrations
-from hookkeeper.registry.alerts import AlertClaims
-from hookkeeper.registry.api_keys import ApiKeys
 from hookkeeper.registry.audit import AuditLog
 from hookkeeper.registry.catalogue import Catalogue
-from hookkeeper.registry.database import (
+from hookkeeper.registry.events.index import EventIndex
+from hookkeeper.registry.events.rows import EventRows
+from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.schedules import ScheduleRows
+from hookkeeper.registry.storage.database import (
     MAX_CONNECTIONS,
     Database,
     RegistryUnprepared,
@@ -23,20 +25,18 @@ from hookkeeper.registry.database import (
     open_engine,
     sqlite_file,
 )
-from hookkeeper.registry.direct_reads import DirectReads
-from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.registry.health import HealthStore
-from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.portal import PortalSessions
-from hookkeeper.registry.re_encryption import re_encrypt
-from hookkeeper.registry.reserved_times import ReservedTimes
-from hookkeeper.registry.schedules import ScheduleRows
-from hookkeeper.registry.schema import migrate
+from hookkeeper.registry.storage.direct_reads import DirectReads
+from hookkeeper.registry.storage.transactions import Transactions
 from hookkeeper.registry.suppressions import Suppressions
-from hookkeeper.registry.tenants import Tenants
-from hookkeeper.registry.transactions import Transactions
-from hookkeeper.registry.webhooks import Webhooks
+from hookkeeper.registry.tenants.api_keys import ApiKeys
+from hookkeeper.registry.tenants.portal import PortalSessions
+from hookkeeper.registry.tenants.tenants import Tenants
+from hookkeeper.registry.upkeep.re_encryption import re_encrypt
+from hookkeeper.registry.upkeep.schema import migrate
+from hookkeeper.registry.webhooks.alerts import AlertClaims
+from hookkeeper.registry.webhooks.health import HealthStore
+from hookkeeper.registry.webhooks.reserved_times import ReservedTimes
+from hookkeeper.registry.webhooks.webhooks import Webhooks
 
 
 class Store:

@@ -18,10 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from hookkeeper import metrics
 from hookkeeper.crypto.keyring import Keyring
 from hookkeeper.registry.audit import AuditEntry, add_entry, execute_with_entry
-from hookkeeper.registry.database import Database, insert_into
-from hookkeeper.registry.encryption import keyring_of
 from hookkeeper.registry.models import Suppression
-from hookkeeper.registry.paging import read_page
+from hookkeeper.registry.storage.database import Database, insert_into
+from hookkeeper.registry.storage.encryption import keyring_of
+from hookkeeper.registry.storage.paging import read_page
 
 MAX_ROWS = 500
 """Maximum rows of one transaction: databases limit the number of parameters."""

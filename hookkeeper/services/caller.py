@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self, TypeVar, get_args
 
 from hookkeeper.registry.audit import AuditEntry
-from hookkeeper.registry.portal import ID_PREFIX, PortalSession
+from hookkeeper.registry.tenants.portal import ID_PREFIX, PortalSession
 from hookkeeper.services.errors import NotAllowed
 
 Scope = Literal["events:write", "events:read", "webhooks:write", "webhooks:read", "webhooks:secrets", "admin"]

@@ -10,7 +10,7 @@ from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from hookkeeper import metrics
-from hookkeeper.registry.api_keys import ApiKey
+from hookkeeper.registry.tenants.api_keys import ApiKey
 from hookkeeper.services.errors import RateLimited
 from limits import RateLimitItem, parse
 

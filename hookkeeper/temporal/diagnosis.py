@@ -24,7 +24,7 @@ from hookkeeper import task_queues, temporal_names
 from hookkeeper.crypto.keyring import CipherError, Keyring, not_set
 from hookkeeper.egress.certificates import examine_server
 from hookkeeper.findings import Finding, judge_clock, run_checks, warning, well, wrong
-from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.server import installation, namespace

@@ -12,7 +12,7 @@ from temporalio.converter import PayloadCodec
 from hookkeeper import ids, temporal_names
 from hookkeeper.commands import Refused
 from hookkeeper.messages.event import DeliveryReceipt, Receipt
-from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.registry.events.rows import EventRows
 from hookkeeper.temporal.bulk.incidents import Incidents
 from hookkeeper.temporal.bulk.recoveries import Recoveries
 from hookkeeper.temporal.bulk.releases import Releases

@@ -22,8 +22,8 @@ from hookkeeper import ids, temporal_names
 from hookkeeper.asyncio_tasks import in_background, wait_for_all
 from hookkeeper.messages.event import OPEN
 from hookkeeper.messages.rows import EventKey, EventRow
-from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.index.leases import Term
+from hookkeeper.registry.events.leases import Term
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.temporal.events.shared_runs import find_shared_run
 from hookkeeper.temporal.gateway import Gateway

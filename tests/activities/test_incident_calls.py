@@ -10,9 +10,9 @@ from activities.delivery_batch import Made
 from activities.health import calls_during
 from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.messages.outcomes import Outcome, Verdict
-from hookkeeper.registry.health import HealthChange
 from hookkeeper.registry.models import Failure, IncidentState, Webhook
-from hookkeeper.services.incidents import Call, IncidentCalls, calls_after
+from hookkeeper.registry.webhooks.health import HealthChange
+from hookkeeper.services.webhooks.incidents import Call, IncidentCalls, calls_after
 from hookkeeper.temporal.server.error_translation import Unavailable
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -11,9 +11,9 @@ from activities.rate_gate import RETURN_RATE, RateGate
 from activities.webhook_concurrency import WebhookConcurrency
 from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.messages.outcomes import ReservedTime
-from hookkeeper.registry.health import AttemptResult
 from hookkeeper.registry.models import HANGING_RATE, Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.webhooks.health import AttemptResult
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -14,7 +14,7 @@ from activities.tenant_concurrency import TenantConcurrency
 from hookkeeper.error_types import EVENT_REFUSED, TENANT_AT_LIMIT
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent
 from hookkeeper.services.errors import RateLimited
-from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
+from hookkeeper.services.events.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.temporal.gateway import Gateway
 
 NOW = datetime.now(UTC)

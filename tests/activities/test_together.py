@@ -22,7 +22,7 @@ from hookkeeper.messages.batch import AttemptRequest, BatchResult, DeliveryBatch
 from hookkeeper.messages.outcomes import Outcome
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.registry.webhook_reads import FoundWebhooks, LostWebhook
+from hookkeeper.registry.webhooks.reads import FoundWebhooks, LostWebhook
 from hookkeeper.sandbox.children import SandboxUnavailable
 from shared_runs import event_to
 

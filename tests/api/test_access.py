@@ -18,7 +18,7 @@ from temporalio.client import Client
 import dashboard
 from api.access import KEYLESS, GuardedRoute, Unclassified, check_routes, needs
 from api.requests import StrictRoute
-from hookkeeper.registry.api_keys import ApiKey, digest_of, new_key, new_key_id
+from hookkeeper.registry.tenants.api_keys import ApiKey, digest_of, new_key, new_key_id
 from hookkeeper.services.caller import SCOPES
 from instances import KEY, Instance, running_instance
 

@@ -10,7 +10,7 @@ from callers import calling, make_key
 from problems import problem
 from structlog.testing import capture_logs
 
-from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from instances import Instance
 
 SECRETS = ("hush-hush", "whsec_", "secret.example", "ann@", "amount")

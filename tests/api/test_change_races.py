@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from hookkeeper.registry.targets import lists_of
+from hookkeeper.registry.webhooks.targets import lists_of
 from instances import Instance, running_instance
 
 OLD = "https://acme.example/hook"

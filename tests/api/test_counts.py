@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hookkeeper.services.keys import NewKey
-from hookkeeper.services.recoveries import RecoveryRequest
-from hookkeeper.services.schedule_fields import NewSchedule
-from hookkeeper.services.webhook_fields import NewWebhook
+from hookkeeper.services.events.recoveries import RecoveryRequest
+from hookkeeper.services.schedules.fields import NewSchedule
+from hookkeeper.services.tenants.keys import NewKey
+from hookkeeper.services.webhooks.fields import NewWebhook
 
 MANY = [1] * 19_000
 OBJECT = {f"x{n}": 1 for n in range(19_000)}

@@ -14,10 +14,10 @@ from temporalio.client import Client
 from hookkeeper.content.search_terms import Term
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.messages.rows import EventRow
-from hookkeeper.registry.index.conditions import Search
+from hookkeeper.registry.events.conditions import Search
 from hookkeeper.registry.store import Store
-from hookkeeper.services import event_search
-from hookkeeper.services.event_search import EventSearches
+from hookkeeper.services.events import search as event_search
+from hookkeeper.services.events.search import EventSearches
 from instances import Instance, running_instance
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT

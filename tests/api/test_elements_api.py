@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from problems import problem
 
-from hookkeeper.registry.targets import lists_of
+from hookkeeper.registry.webhooks.targets import lists_of
 from instances import Instance
 
 URL = "https://acme.example/hook"

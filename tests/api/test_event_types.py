@@ -9,7 +9,7 @@ import yaml
 from jsonschema_rs import Draft202012Validator
 from temporalio.client import Client
 
-from hookkeeper.services.catalogue_documents import from_openapi
+from hookkeeper.services.catalogue.documents import from_openapi
 from instances import Instance, running_instance
 from receivers import Receiver
 

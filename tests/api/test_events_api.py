@@ -16,7 +16,7 @@ from crowds import crowd
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
 from hookkeeper.registry.numbering import first
-from hookkeeper.services.ingest import MAX_TARGETS
+from hookkeeper.services.events.ingest import MAX_TARGETS
 from instances import Instance
 from receivers import Answer, Receiver
 from timeouts import WAIT_TIMEOUT
@@ -275,7 +275,7 @@ async def test_a_finished_event_is_not_delivered_again(instance: Instance, inbox
 async def test_a_scheduled_event_is_known_after_its_time(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     deliver_at = (datetime.now(UTC) - timedelta(seconds=5)).isoformat()
     await instance.send(id="e", deliver_at=deliver_at)
-    monkeypatch.setattr("hookkeeper.services.ingest.MAX_CLOCK_SKEW", timedelta(0))  # the minute has passed
+    monkeypatch.setattr("hookkeeper.services.events.ingest.MAX_CLOCK_SKEW", timedelta(0))  # the minute has passed
     answer = await post(instance, id="e", deliver_at=deliver_at)
     assert (answer.status_code, answer.json()["duplicate"]) == (200, True)
     problem(await post(instance, id="e", deliver_at=deliver_at, data="other"), 409)

@@ -19,7 +19,7 @@ from temporalio.client import Client
 
 from api.authenticator import Authenticator
 from hookkeeper.crypto.tokens import is_token
-from hookkeeper.registry.database import CONNECT_TIMEOUT
+from hookkeeper.registry.storage.database import CONNECT_TIMEOUT
 from hookkeeper.registry.store import Store
 from instance_parts import new_app
 from instances import KEY, Instance, running_instance

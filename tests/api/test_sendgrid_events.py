@@ -28,7 +28,7 @@ from temporalio.client import Client
 from api.routes.providers import MAX_BYTES
 from hookkeeper.messages.event import Receipt
 from hookkeeper.registry.store import Store
-from hookkeeper.services.mail_reports import (
+from hookkeeper.services.mail.reports import (
     MAX_AGE,
     MAX_CONCURRENT_RUNS,
     MAX_SKEW,

@@ -11,8 +11,8 @@ from temporalio.client import Client
 
 from claimed_runs import share, until_listed
 from hookkeeper import ids
-from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.services.event_reads import read_event
+from hookkeeper.registry.events.rows import EventRows
+from hookkeeper.services.events.reads import read_event
 from hookkeeper.temporal.events import erasure
 from hookkeeper.temporal.events.erasure import delete_run
 from hookkeeper.temporal.events.shared_runs import find_shared_run, start_shared_run

@@ -14,7 +14,7 @@ from temporalio.client import Client
 from activities import health
 from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
-from hookkeeper.services import ingest
+from hookkeeper.services.events import ingest
 from hookkeeper.services.starts import shared_starts
 from hookkeeper.temporal.server.error_translation import Unavailable
 from instances import Instance, another_process, running_instance

@@ -16,7 +16,7 @@ from cli.client.stats import read
 from cli.console import Failed
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry.index import counter_rows, statistics
+from hookkeeper.registry.events import counter_rows, statistics
 from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.times import utc_now
 from instance_parts import new_app

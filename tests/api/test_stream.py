@@ -20,9 +20,9 @@ from api.streams.feed import CHANGES_PER_STEP, DELIVERIES_PER_STEP, divided, mer
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.rows import EventKey, EventRow
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.index import change_log
-from hookkeeper.registry.index.change_log import Change, Position
+from hookkeeper.registry.events import change_log
+from hookkeeper.registry.events.change_log import Change, Position
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.tenant_limits import STREAMS
 from hookkeeper.times import utc_now

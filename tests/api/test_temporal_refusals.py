@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import search_attributes
-from hookkeeper.services import ingest
-from hookkeeper.services.ingest import EventIngest
+from hookkeeper.services.events import ingest
+from hookkeeper.services.events.ingest import EventIngest
 from instances import Instance
 from schedules import forgotten_at_last
 from timeouts import WAIT_TIMEOUT
@@ -82,8 +82,8 @@ async def test_what_temporal_refuses_of_a_schedule_is_not_kept(
     """A server can have an older database of time zones."""
     schedule = {"tenant": instance.tenant, "id": "s", "event": {"type": "a"}, "cron": ["0 9 * * *"]}
     async with forgotten_at_last(instance.temporal):
-        monkeypatch.setattr("hookkeeper.services.cron._timezones", lambda: {"UTC", "Mars/Olympus"})
-        monkeypatch.setattr("hookkeeper.services.schedules._check_fires", lambda *_: None)
+        monkeypatch.setattr("hookkeeper.services.schedules.cron._timezones", lambda: {"UTC", "Mars/Olympus"})
+        monkeypatch.setattr("hookkeeper.services.schedules.schedules._check_fires", lambda *_: None)
         wrong = await instance.http.post("/v1/schedules", json=schedule | {"timezone": "Mars/Olympus"})
         problem(wrong, 422, "timezone")
         problem(await instance.http.get("/v1/schedules/s", params={"tenant": instance.tenant}), 404)

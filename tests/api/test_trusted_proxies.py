@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from sockets import serving
 
-from hookkeeper.registry.api_keys import new_key
+from hookkeeper.registry.tenants.api_keys import new_key
 from instance_parts import app_of
 from instances import Instance
 from timeouts import within_a_minute

@@ -173,7 +173,7 @@ async def test_events_are_accepted_while_temporal_is_killed_and_restarted(
     await server.start()
     await until_ready(shaky)
     # A worker that starts in this process can hold a busy machine for longer than a request may take.
-    monkeypatch.setattr("hookkeeper.services.ingest.ACCEPT_TIMEOUT", timeouts.WAIT_TIMEOUT)
+    monkeypatch.setattr("hookkeeper.services.events.ingest.ACCEPT_TIMEOUT", timeouts.WAIT_TIMEOUT)
     async with shaky.working():
         for event_id in statuses:
             assert (await post(shaky, event_id)).status_code == 200

@@ -11,8 +11,8 @@ from sqlalchemy import delete
 from temporalio.client import WorkflowExecutionStatus
 
 from hookkeeper import ids, metrics
-from hookkeeper.registry.database import open_engine
-from hookkeeper.registry.index.tables import deliveries, events
+from hookkeeper.registry.events.tables import deliveries, events
+from hookkeeper.registry.storage.database import open_engine
 from hookkeeper.temporal.events.erasure import delete_run
 from hookkeeper.temporal.events.run_state import find_run
 from hookkeeper.times import rfc3339, utc_now

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from cli.client.resources import fields_of_file, fields_of_options
 from cli.client.webhooks import SHORT
 from cli.main import app
-from hookkeeper.services.webhook_fields import NewWebhook, WebhookChanges
+from hookkeeper.services.webhooks.fields import NewWebhook, WebhookChanges
 
 CHANGES = "webhook_fields:WebhookChanges"
 

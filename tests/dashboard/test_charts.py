@@ -7,7 +7,7 @@ import pytest
 
 from dashboard.charts import RANGES, RangeName, chart, latency
 from hookkeeper.messages.event import Attempt
-from hookkeeper.registry.index.statistics import Measures
+from hookkeeper.registry.events.statistics import Measures
 
 HOURS = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(3)]
 

@@ -13,7 +13,7 @@ from test_stats_api import report
 
 from dashboard import exports
 from dashboard.exports import JSON, MAX_ROWS, ROWS_AT_ONCE, Page
-from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.times import utc_now
 from instances import Instance
 from reports import changed

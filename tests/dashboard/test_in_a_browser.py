@@ -22,7 +22,7 @@ from sockets import serving
 from test_stats_api import report
 
 from api.state import ApiState
-from hookkeeper.registry.health import AttemptResult
+from hookkeeper.registry.webhooks.health import AttemptResult
 from hookkeeper.times import utc_now
 from index_rows import until_indexed
 from instances import KEY, Instance

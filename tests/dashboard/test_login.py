@@ -20,8 +20,8 @@ from temporalio.client import Client
 from api.authenticator import Authenticator
 from api.sessions import SESSION
 from hookkeeper.crypto.tokens import new_token
-from hookkeeper.registry.api_keys import ApiKey, ApiKeys, new_key
-from hookkeeper.registry.portal import PortalSession, PortalSessions
+from hookkeeper.registry.tenants.api_keys import ApiKey, ApiKeys, new_key
+from hookkeeper.registry.tenants.portal import PortalSession, PortalSessions
 from instance_parts import new_app
 from instances import KEY, Instance, running_instance
 from timeouts import within_a_minute

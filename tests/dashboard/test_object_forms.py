@@ -7,9 +7,9 @@ from browsers import Form, Page, browsing
 from callers import make_key
 from test_portal_links import visiting
 
-from hookkeeper.services.event_types import NewEventType
+from hookkeeper.services.catalogue.event_types import NewEventType
 from hookkeeper.services.field_texts import fields_of
-from hookkeeper.services.schedule_fields import NewSchedule
+from hookkeeper.services.schedules.fields import NewSchedule
 from instances import Instance
 
 HOSTILE = "</textarea><script>alert(1)</script>"

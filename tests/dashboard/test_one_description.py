@@ -14,8 +14,8 @@ from cli.main import app
 from drills.authorities import Authority
 from hookkeeper.crypto.signing_keys import new_secret
 from hookkeeper.services.field_texts import by_path, fields_of, write_fields
-from hookkeeper.services.schedule_fields import NewSchedule
-from hookkeeper.services.webhook_fields import STEPS, NewWebhook, WebhookView
+from hookkeeper.services.schedules.fields import NewSchedule
+from hookkeeper.services.webhooks.fields import STEPS, NewWebhook, WebhookView
 from instances import Instance
 from receivers import Answer, Receiver
 

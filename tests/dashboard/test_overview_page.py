@@ -19,9 +19,9 @@ from test_unavailable import KillableTemporal
 
 from dashboard.overview import Clause, Number, Verdict, Wrong, clauses_of
 from hookkeeper.messages.event import Delivery
-from hookkeeper.registry.health import AttemptResult
-from hookkeeper.registry.index import statistics
+from hookkeeper.registry.events import statistics
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.webhooks.health import AttemptResult
 from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.times import utc_now
 from instance_parts import new_app

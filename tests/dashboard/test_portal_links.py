@@ -22,8 +22,8 @@ import dashboard
 from api.app import UNTRACED, telemetry
 from api.sessions import REMEMBERED, SESSION
 from hookkeeper.crypto.tokens import is_token, new_token
-from hookkeeper.registry.api_keys import new_key
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.tenants.api_keys import new_key
 from hookkeeper.times import utc_now
 from instance_parts import new_app
 from instances import Instance, running_instance
@@ -407,7 +407,7 @@ async def test_a_tenant_has_few_open_links_and_sessions(
     temporal: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also at once; what is over counts no longer, and is not kept for ever."""
-    monkeypatch.setattr("hookkeeper.registry.portal.MAX_OPEN_SESSIONS", 3)
+    monkeypatch.setattr("hookkeeper.registry.tenants.portal.MAX_OPEN_SESSIONS", 3)
     async with running_instance(temporal, tmp_path) as instance:
         body = {"tenant": instance.tenant}
         answers = await asyncio.gather(*(instance.http.post(LINKS, json=body) for _ in range(6)))

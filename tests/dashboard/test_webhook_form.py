@@ -11,7 +11,7 @@ from callers import make_key
 
 from api.strict_json import parse
 from hookkeeper.content.headers import MASK
-from hookkeeper.registry.targets import lists_of
+from hookkeeper.registry.webhooks.targets import lists_of
 from hookkeeper.wording import read_durations, write_durations
 from instances import Instance
 from receivers import Receiver

@@ -25,7 +25,7 @@ TIMEOUTS = "TESTED_TIMEOUTS"
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
     [
-        *("cli.main", "hookkeeper.services.webhook_fields", "httpcore"),
+        *("cli.main", "hookkeeper.services.webhooks.fields", "httpcore"),
         *("cli.operators.run_worker", "cli.operators.run_api", "cli.operators.telemetry", "cli.local.stack"),
         *("cli.local.demo", "cli.operators.maintenance", "extensions.cells.run_router"),
     ]

@@ -12,8 +12,8 @@ from hookkeeper.addresses import parse_networks
 from hookkeeper.egress import http
 from hookkeeper.mail.sendgrid import SendGrid
 from hookkeeper.mail.smtp import Smtp
-from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import Suppression
+from hookkeeper.registry.storage.database import Database
 from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.targets.email.suppressing import SuppressingProvider
 from mail_servers import KEY, SmtpServer, sendgrid_server, smtp_server

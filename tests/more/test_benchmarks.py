@@ -22,7 +22,7 @@ from benchmarks.scenarios import SCENARIOS
 from benchmarks.stream import Arrivals, Posted, Stream, percentile, to_socket
 from benchmarks.timing import time_in_turn
 from cli.console import Failed
-from hookkeeper.registry.index.tables import events
+from hookkeeper.registry.events.tables import events
 from hookkeeper.times import utc_now
 from written_index import WrittenIndex
 

@@ -28,11 +28,11 @@ from hookkeeper.content.context import OutgoingEvent, WebhookContext, context_of
 from hookkeeper.content.payload import body_of
 from hookkeeper.kind import load
 from hookkeeper.kinds import LISTS
-from hookkeeper.services.event_types import NewEventType
-from hookkeeper.services.new_event import NewEvent
-from hookkeeper.services.portal_links import NewPortalLink
-from hookkeeper.services.schedule_fields import NewSchedule
-from hookkeeper.services.webhook_fields import NewWebhook
+from hookkeeper.services.catalogue.event_types import NewEventType
+from hookkeeper.services.events.new_event import NewEvent
+from hookkeeper.services.schedules.fields import NewSchedule
+from hookkeeper.services.tenants.portal_links import NewPortalLink
+from hookkeeper.services.webhooks.fields import NewWebhook
 from hookkeeper.settings import Settings
 from test_docs import PAGES, ROOT, SETTINGS
 from worker import WORKFLOWS

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from hookkeeper.content.context import AlertKind
-from hookkeeper.registry.alerts import DAY, HOUR, Claim, Due, due
-from hookkeeper.registry.health import AttemptResult
 from hookkeeper.registry.models import Failure, IncidentState, Webhook
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.webhooks.alerts import DAY, HOUR, Claim, Due, due
+from hookkeeper.registry.webhooks.health import AttemptResult
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 Make = Callable[..., Webhook]

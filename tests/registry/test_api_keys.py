@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.registry.api_keys import ApiKey, ApiKeys, KeyExists, digest_of, new_key, new_key_id
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.tenants.api_keys import ApiKey, ApiKeys, KeyExists, digest_of, new_key, new_key_id
 
 
 @pytest.fixture

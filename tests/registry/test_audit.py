@@ -11,7 +11,7 @@ from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.catalogue import EventTypeExists
 from hookkeeper.registry.models import EventType, Suppression, Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.registry.webhooks import WebhookExists
+from hookkeeper.registry.webhooks.webhooks import WebhookExists
 
 
 def entry(action: str = "webhook.create", **fields: Any) -> AuditEntry:

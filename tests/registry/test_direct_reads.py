@@ -13,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
 from hookkeeper.registry.audit import AuditEntry
-from hookkeeper.registry.compiled import Compiled
-from hookkeeper.registry.database import DIRECT_CONNECTIONS, RegistryUnavailable, open_engine
-from hookkeeper.registry.direct_reads import DirectReads
-from hookkeeper.registry.matching import MatchingWebhook
 from hookkeeper.registry.models import EventType, Webhook
 from hookkeeper.registry.numbering import first, renumber
+from hookkeeper.registry.storage.compiled import Compiled
+from hookkeeper.registry.storage.database import DIRECT_CONNECTIONS, RegistryUnavailable, open_engine
+from hookkeeper.registry.storage.direct_reads import DirectReads
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.webhooks.matching import MatchingWebhook
 
 LOSE_OTHER_CONNECTIONS = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -13,9 +13,9 @@ from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification, OnFailure
 from hookkeeper.content.payload import Payload
 from hookkeeper.crypto.keyring import Keyring, new_key
-from hookkeeper.registry.database import RegistryUnavailable, open_engine
 from hookkeeper.registry.models import Suppression, Webhook
 from hookkeeper.registry.numbering import first
+from hookkeeper.registry.storage.database import RegistryUnavailable, open_engine
 from hookkeeper.registry.store import Store
 
 OLD, NEW = new_key("old"), new_key("new")

@@ -13,12 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from hookkeeper.messages.event import Attempt, Delivery, EventInput
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.messages.run_report import BEGINNING, RunReport, first_report
-from hookkeeper.registry.database import Database, open_engine
-from hookkeeper.registry.direct_reads import DirectReads
-from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.registry.index.statements import LOCK, select_events, upsert_events
+from hookkeeper.registry.events.rows import EventRows
+from hookkeeper.registry.events.statements import LOCK, select_events, upsert_events
+from hookkeeper.registry.storage.database import Database, open_engine
+from hookkeeper.registry.storage.direct_reads import DirectReads
+from hookkeeper.registry.storage.transactions import Statement, Steps, Transactions
 from hookkeeper.registry.store import Store
-from hookkeeper.registry.transactions import Statement, Steps, Transactions
 from hookkeeper.temporal.events.run_state import initial_state
 from reports import changed, reported
 
@@ -128,7 +128,7 @@ async def test_no_more_data_is_read_at_once_than_fits(store: Store, monkeypatch:
     await store.rows.accept([new("c", "shared-1", input="z" * 4), new("d", None, input="{}")])
     later = NOW + timedelta(seconds=1)
     for limit, names in ((5, ["a"]), (15, ["b", "c", "a"]), (99, ["b", "c", "a", "d"])):
-        monkeypatch.setattr("hookkeeper.registry.index.event_inputs.MAX_BYTES", limit)
+        monkeypatch.setattr("hookkeeper.registry.events.event_inputs.MAX_BYTES", limit)
         assert [found.id for found in await store.rows.inputs.overdue(later, 10)] == names
 
 

@@ -14,7 +14,10 @@ from cases import each
 from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import Notification
 from hookkeeper.policy import AlertAfter, HealthDefaults, HealthStatus
-from hookkeeper.registry.health import (
+from hookkeeper.registry.models import Failure, Webhook
+from hookkeeper.registry.numbering import first, renumber
+from hookkeeper.registry.store import Store
+from hookkeeper.registry.webhooks.health import (
     MAX_PER_TRANSACTION,
     AttemptResult,
     HealthChange,
@@ -22,9 +25,6 @@ from hookkeeper.registry.health import (
     needs_recording,
     status_column,
 )
-from hookkeeper.registry.models import Failure, Webhook
-from hookkeeper.registry.numbering import first, renumber
-from hookkeeper.registry.store import Store
 from hookkeeper.times import utc_now
 
 Make = Callable[..., Webhook]

@@ -15,12 +15,12 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
-from hookkeeper.registry import schema
-from hookkeeper.registry.database import Database, RegistryUnavailable, open_engine
 from hookkeeper.registry.migrations import LARGE, create_index, newest, versions
 from hookkeeper.registry.models import Webhook
-from hookkeeper.registry.schema import alembic, migrate
+from hookkeeper.registry.storage.database import Database, RegistryUnavailable, open_engine
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.upkeep import schema
+from hookkeeper.registry.upkeep.schema import alembic, migrate
 from timeouts import WAIT_TIMEOUT
 
 STEP = """

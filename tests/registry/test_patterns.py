@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
 from cases import each
-from hookkeeper.registry.matching import patterns_for
+from hookkeeper.registry.webhooks.matching import patterns_for
 from hookkeeper.services.fields import EVENT_PATTERN, EVENT_TYPE, MAX_EVENT_TYPE
 
 EVENT_TYPES = TypeAdapter(Annotated[str, Field(pattern=EVENT_TYPE, max_length=MAX_EVENT_TYPE)])

@@ -8,9 +8,9 @@ from test_alert_claims import MINUTE, NOW, Make, attempts, claim, step
 
 from hookkeeper.messages.event import Attempt, Delivery
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry.alerts import DAY, HOUR
-from hookkeeper.registry.index import pending_alerts
+from hookkeeper.registry.events import pending_alerts
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.webhooks.alerts import DAY, HOUR
 from reports import changed, reported
 
 

@@ -20,9 +20,10 @@ from sqlalchemy.exc import DBAPIError, SAWarning
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
 
-from hookkeeper.registry import database as database_module
 from hookkeeper.registry import diagnosis, migrations
-from hookkeeper.registry.database import (
+from hookkeeper.registry.models import Base, EventType, Webhook
+from hookkeeper.registry.storage import database as database_module
+from hookkeeper.registry.storage.database import (
     Database,
     RegistryUnavailable,
     RegistryUnprepared,
@@ -30,16 +31,15 @@ from hookkeeper.registry.database import (
     open_engine,
     without_transactions,
 )
-from hookkeeper.registry.models import Base, EventType, Webhook
-from hookkeeper.registry.schema import alembic
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.upkeep.schema import alembic
 from hookkeeper.times import utc_now
 from timeouts import CALL_TIMEOUT, WAIT_TIMEOUT
 
 ROOT = Path(__file__).parents[2]
 MIGRATE = """
 import asyncio, sys
-from hookkeeper.registry.schema import alembic
+from hookkeeper.registry.upkeep.schema import alembic
 from hookkeeper.registry.store import Store
 
 async def migrate():

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

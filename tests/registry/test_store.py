@@ -15,14 +15,14 @@ from hookkeeper.content.emails import Email
 from hookkeeper.content.payload import Payload
 from hookkeeper.content.search_terms import parse
 from hookkeeper.policy import RetryPolicy
-from hookkeeper.registry import paging
-from hookkeeper.registry.database import RegistryUnavailable
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.numbering import first
-from hookkeeper.registry.paging import PAGE_BYTES, BadRegistryCursor
+from hookkeeper.registry.storage import paging
+from hookkeeper.registry.storage.database import RegistryUnavailable
+from hookkeeper.registry.storage.paging import PAGE_BYTES, BadRegistryCursor
 from hookkeeper.registry.store import Store
-from hookkeeper.registry.webhook_reads import UnreadableWebhook
-from hookkeeper.registry.webhooks import WebhookExists
+from hookkeeper.registry.webhooks.reads import UnreadableWebhook
+from hookkeeper.registry.webhooks.webhooks import WebhookExists
 from hookkeeper.times import utc_now
 
 Make = Callable[..., Webhook]

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hookkeeper.policy import RetryPolicy
 from hookkeeper.registry.audit import AuditEntry
-from hookkeeper.registry.health import AttemptResult
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.registry.webhooks import ChangedMeanwhile
+from hookkeeper.registry.webhooks.health import AttemptResult
+from hookkeeper.registry.webhooks.webhooks import ChangedMeanwhile
 from hookkeeper.times import utc_now
 
 Make = Callable[..., Webhook]

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hookkeeper.registry.database import Database
 from hookkeeper.registry.models import Suppression
+from hookkeeper.registry.storage.database import Database
 from hookkeeper.registry.suppressions import Suppressions, TooManySuppressions
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

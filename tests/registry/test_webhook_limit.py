@@ -7,7 +7,7 @@ import pytest
 
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
-from hookkeeper.registry.webhooks import TooManyWebhooks
+from hookkeeper.registry.webhooks.webhooks import TooManyWebhooks
 
 
 async def test_of_many_at_once_no_more_than_the_limit_are_kept(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cases import each
-from hookkeeper.services.cron import check_cron, fires_between
+from hookkeeper.services.schedules.cron import check_cron, fires_between
 
 NOON = datetime(2026, 11, 29, 12, 0, 30, tzinfo=UTC)  # a Sunday
 

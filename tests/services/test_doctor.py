@@ -22,7 +22,7 @@ from hookkeeper.crypto.keyring import new_key
 from hookkeeper.findings import Finding, run_checks
 from hookkeeper.mail import smtp
 from hookkeeper.registry.store import Store
-from hookkeeper.services.doctor import Doctor
+from hookkeeper.services.system.doctor import Doctor
 from hookkeeper.settings import Settings
 from hookkeeper.temporal import diagnosis
 from hookkeeper.temporal.server import installation

@@ -16,7 +16,7 @@ from hookkeeper import ids
 from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.messages.run_report import RunReport
-from hookkeeper.registry.index.writing import Name
+from hookkeeper.registry.events.writing import Name
 from hookkeeper.services.starts.event_starts import EventStarts
 from hookkeeper.services.starts.look_after import LookAfter
 from hookkeeper.services.starts.queue import MAX_EVENT_BYTES
@@ -249,7 +249,7 @@ async def test_overdue_events_are_not_read_while_temporal_is_away(
 ) -> None:
     """Proves: a long outage costs a count every two seconds, not the data of thousands of events."""
     monkeypatch.setattr("hookkeeper.services.starts.look_after.INTERVAL", 0.02)
-    monkeypatch.setattr("hookkeeper.registry.index.event_inputs.OVERDUE", NOW)
+    monkeypatch.setattr("hookkeeper.registry.events.event_inputs.OVERDUE", NOW)
     looking = look_after(idle_instance)
     away, reads = [True], list[str]()
     read = looking._inputs.overdue
@@ -318,7 +318,7 @@ async def test_an_event_whose_id_an_older_run_has_gets_a_run_apart(own_instance:
 async def test_a_tenant_may_fill_half_of_what_waits_for_temporal(
     temporal: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hookkeeper.registry.index.event_inputs.OVERDUE", NOW)
+    monkeypatch.setattr("hookkeeper.registry.events.event_inputs.OVERDUE", NOW)
     async with running_instance(temporal, tmp_path, max_events_not_started=4) as instance:
         with monkeypatch.context() as outage:
             outage.setattr(instance.gateway.runs, "start", fails)

@@ -9,8 +9,8 @@ from temporalio.client import Client
 from cloud import cloud
 from hookkeeper import metrics
 from hookkeeper.registry.store import Store
-from hookkeeper.services import system_state
-from hookkeeper.services.system_state import SystemState
+from hookkeeper.services.system import state as system_state
+from hookkeeper.services.system.state import SystemState
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.server import readiness
 from instances import Instance

@@ -171,7 +171,7 @@ async def test_record_incident(instance: Instance, inbox: Receiver, monkeypatch:
     """A delivery fails for good; its webhook begins to fail, with a reminder, and works again. The first try to tell of
     the delivery fails.
     """
-    monkeypatch.setattr("hookkeeper.registry.alerts.REMINDERS", (timedelta(seconds=1), timedelta(hours=1)))
+    monkeypatch.setattr("hookkeeper.registry.webhooks.alerts.REMINDERS", (timedelta(seconds=1), timedelta(hours=1)))
     async with receiver() as desk:
         on_failure = {"notifications": [{"http": {"url": desk.url}}]}
         fields = {"retry": {"schedule": []}, "alert_after": {"attempts": 2}, "on_failure": on_failure}

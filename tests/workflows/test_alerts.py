@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 
 from activities.wiring import webhook_runs
 from hookkeeper import error_types, ids
-from hookkeeper.services.incidents import Call, IncidentCalls
+from hookkeeper.services.webhooks.incidents import Call, IncidentCalls
 from hookkeeper.temporal.bulk.incidents import Incidents
 from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.tenant_limits import OPERATOR_ALERTS
@@ -61,7 +61,7 @@ async def test_an_alert_counts_unreported_failures(
     for _ in range(3):
         await instance.until_closed((await instance.send())["id"])
         await until_looked(instance, webhook)
-    monkeypatch.setattr("hookkeeper.registry.alerts.ALERT_INTERVAL", timedelta(0))  # the hour is over
+    monkeypatch.setattr("hookkeeper.registry.webhooks.alerts.ALERT_INTERVAL", timedelta(0))  # the hour is over
     await instance.until_closed((await instance.send())["id"])
     alerts = [json.loads(request.body) for request in await desk.got(2)]
     assert [(alert["kind"], alert["unreported"]) for alert in alerts] == [("failed", 0), ("failed", 2)]

@@ -11,9 +11,9 @@ from holding import event_ids, send_many, until_listed
 from test_recovery import LONG_AGO, OVER, counts, failing, until
 
 from hookkeeper.messages.event import Attempt, Delivery, EventInput, EventState
-from hookkeeper.registry.event_rows import EventSnapshot
-from hookkeeper.registry.index.conditions import Search, status_codes
-from hookkeeper.registry.index.merge import delivery_row
+from hookkeeper.registry.events.conditions import Search, status_codes
+from hookkeeper.registry.events.merge import delivery_row
+from hookkeeper.registry.events.rows import EventSnapshot
 from hookkeeper.temporal.bulk.recovery_candidates import commanded
 from instances import Instance
 from receivers import Answer, Receiver, receiver

@@ -15,7 +15,7 @@ from conftest import binary
 from hookkeeper import task_queues, temporal_names
 from hookkeeper.messages.schedule import EventReference, ScheduledEvent, SchedulePlan
 from hookkeeper.search_attributes import FIRED_FOR_KEY
-from hookkeeper.services.scheduled_ingest import ScheduledEventIngest
+from hookkeeper.services.events.scheduled_ingest import ScheduledEventIngest
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.server.data_converter import data_converter
 from hookkeeper.temporal.workers.serve import WORKFLOW_RUNNER

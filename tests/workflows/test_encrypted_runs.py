@@ -148,7 +148,7 @@ async def test_an_internal_error_contains_nothing_readable(
     async def fail(*_: object) -> None:
         raise RuntimeError("customer-word is too much for me")
 
-    monkeypatch.setattr("hookkeeper.registry.webhooks.Webhooks.many", fail)
+    monkeypatch.setattr("hookkeeper.registry.webhooks.webhooks.Webhooks.many", fail)
     async with sealed.working():
         await sealed.webhook(inbox.url + "/receiver-path")
         event_id = (await sealed.send(data=DATA))["id"]

@@ -14,7 +14,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from hookkeeper.registry.event_rows import EventSnapshot
+from hookkeeper.registry.events.rows import EventSnapshot
 from instances import Instance, without_registry
 from receivers import Answer, Receiver, receiver
 from timeouts import WAIT_TIMEOUT

@@ -16,8 +16,8 @@ from aiohttp import web
 from sqlalchemy import update
 from temporalio.client import Client
 
-from hookkeeper.registry.database import open_engine
 from hookkeeper.registry.models import HANGING_AFTER, Webhook
+from hookkeeper.registry.storage.database import open_engine
 from instances import Instance, running_instance
 from receivers import Receiver, receiver
 from timeouts import WAIT_TIMEOUT

@@ -14,8 +14,8 @@ from test_webhook_health import has_failed_for
 
 from activities.wiring import webhook_runs
 from hookkeeper import ids
-from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.waiting import WaitingDeliveries
+from hookkeeper.registry.events.index import EventIndex
+from hookkeeper.registry.events.waiting import WaitingDeliveries
 from hookkeeper.times import utc_now
 from instances import Instance, running_instance
 from mail_servers import KEY, sendgrid_server
@@ -122,8 +122,8 @@ async def test_reminders_wait_while_the_webhook_is_paused(
     instance: Instance, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Timeline: an alert and a reminder; the webhook is paused, which a look finds; it is resumed and works again."""
-    monkeypatch.setattr("hookkeeper.registry.alerts.REMINDERS", (timedelta(seconds=1), timedelta(hours=1)))
-    monkeypatch.setattr("hookkeeper.registry.alerts.DAY", timedelta(days=3))
+    monkeypatch.setattr("hookkeeper.registry.webhooks.alerts.REMINDERS", (timedelta(seconds=1), timedelta(hours=1)))
+    monkeypatch.setattr("hookkeeper.registry.webhooks.alerts.DAY", timedelta(days=3))
     inbox.otherwise = Answer(500)
     webhook = await instance.webhook(inbox.url, **alerts_to(desk, **TWICE))
     await instance.send()
@@ -156,7 +156,7 @@ async def test_a_webhook_that_will_be_disabled_is_announced(
     """Timeline: it fails; a warning is due a second later; after its time, another failure disables it; it is enabled
     and works again.
     """
-    monkeypatch.setattr("hookkeeper.registry.alerts.WARNINGS", (timedelta(seconds=3599),))
+    monkeypatch.setattr("hookkeeper.registry.webhooks.alerts.WARNINGS", (timedelta(seconds=3599),))
     inbox.otherwise = Answer(500)
     fields = alerts_to(desk, retry={"schedule": [0.05, 3600, 0]}, alert_after={"attempts": 2}, disable_after=3600)
     webhook = await instance.webhook(inbox.url, **fields)
@@ -238,7 +238,7 @@ async def test_a_long_incident_continues_as_a_new_run(
     instance: Instance, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.incident.MAX_HISTORY", 10)
-    monkeypatch.setattr("hookkeeper.registry.alerts.REMINDERS", (timedelta(seconds=0.3),))
+    monkeypatch.setattr("hookkeeper.registry.webhooks.alerts.REMINDERS", (timedelta(seconds=0.3),))
     inbox.otherwise = Answer(500)
     webhook = await instance.webhook(inbox.url, **alerts_to(desk, **TWICE))
     await instance.send()

@@ -15,9 +15,9 @@ from activities.rendering import Renderer
 from hookkeeper import ids, metrics
 from hookkeeper.crypto.keyring import new_key
 from hookkeeper.egress import http
-from hookkeeper.registry import webhook_reads
-from hookkeeper.registry.database import open_engine
-from hookkeeper.registry.health import HealthStore
+from hookkeeper.registry.storage.database import open_engine
+from hookkeeper.registry.webhooks import reads as webhook_reads
+from hookkeeper.registry.webhooks.health import HealthStore
 from instances import Instance, running_instance
 from receivers import Receiver
 from shared_runs import event_to, start

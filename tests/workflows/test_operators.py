@@ -109,7 +109,7 @@ async def test_an_event_is_delivered_after_a_limit_of_attempts(
             raise ConnectionError("down")
         return await original(*args)
 
-    monkeypatch.setattr("hookkeeper.registry.webhooks.Webhooks.many", many)
+    monkeypatch.setattr("hookkeeper.registry.webhooks.webhooks.Webhooks.many", many)
     await instance.webhook(inbox.url)
     event_id = (await instance.send())["id"]
     await end(instance, event_id, "update-options", "deliver_webhooks", "--retry-maximum-attempts", "1")

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from hookkeeper.registry import database
 from hookkeeper.registry.models import HANGING_RATE
+from hookkeeper.registry.storage import database
 from instances import Instance
 from receivers import Answer, Receiver, Request, receiver
 from timeouts import WAIT_TIMEOUT

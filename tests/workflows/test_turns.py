@@ -21,8 +21,8 @@ from hookkeeper.crypto.keyring import new_key
 from hookkeeper.messages.event import Delivery
 from hookkeeper.messages.rows import DeliveryRow
 from hookkeeper.messages.run_report import BEGINNING
-from hookkeeper.services.event_reads import read_event
-from hookkeeper.services.ingest import NO_KEY
+from hookkeeper.services.events.ingest import NO_KEY
+from hookkeeper.services.events.reads import read_event
 from hookkeeper.temporal.events import lines
 from hookkeeper.temporal.events.erasure import delete_run
 from hookkeeper.temporal.events.lines import LineCalls

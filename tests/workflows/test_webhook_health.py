@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import make_url, update
 
 from hookkeeper import task_queues
-from hookkeeper.registry.database import open_engine
 from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.storage.database import open_engine
 from hookkeeper.times import utc_now
 from instances import Instance
 from receivers import Answer, Receiver, receiver

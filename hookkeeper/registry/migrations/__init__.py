@@ -1,7 +1,7 @@
 """The schema's history. Begin a new step in a Python prompt:
 
 from alembic import command
-from hookkeeper.registry.schema import alembic
+from hookkeeper.registry.upkeep.schema import alembic
 
 command.revision(alembic(), "what it does", rev_id="0002")
 
@@ -12,7 +12,7 @@ after a rollback. So a step
 - adds an index to a large table (`LARGE`) with `create_index`, alone: what it has done cannot be undone if it fails;
 - holds its locks for moments: it reads and writes no large table;
 - fills in nothing that code of the release before keeps changing. Such a thing is mended when that code has ended, as
-  `hookkeeper.registry.index.recount` does: `hookkeeper recount` at once, and workers once a day.
+  `hookkeeper.registry.events.recount` does: `hookkeeper recount` at once, and workers once a day.
 
 `tests/registry/test_migrations.py` checks the statements.
 """

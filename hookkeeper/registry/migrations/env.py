@@ -1,4 +1,4 @@
-"""Run the migrations on the connection that `hookkeeper.registry.schema.migrate` opened.
+"""Run the migrations on the connection that `hookkeeper.registry.upkeep.schema.migrate` opened.
 
 If that has begun a transaction, all of them are in it; otherwise each has its own.
 """

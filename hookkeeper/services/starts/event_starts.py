@@ -12,7 +12,7 @@ from typing import Any
 
 from hookkeeper.asyncio_tasks import stop
 from hookkeeper.messages.rows import EventRow
-from hookkeeper.registry.event_rows import EventRows, EventSnapshot
+from hookkeeper.registry.events.rows import EventRows, EventSnapshot
 from hookkeeper.services.starts.limit import RecentTenants, StartLimit
 from hookkeeper.services.starts.queue import NewRun
 from hookkeeper.services.starts.shared_starts import SharedStarts

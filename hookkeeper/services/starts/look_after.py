@@ -14,9 +14,9 @@ import structlog
 
 from hookkeeper.asyncio_tasks import in_background, wait_for_all
 from hookkeeper.messages.rows import EventRow
-from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.index.event_inputs import OVERDUE, EventInputs
-from hookkeeper.registry.index.leases import Leases
+from hookkeeper.registry.events.event_inputs import OVERDUE, EventInputs
+from hookkeeper.registry.events.leases import Leases
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.services.starts.backlog import Backlog
 from hookkeeper.services.starts.starting import MAX_SECONDS
 from hookkeeper.temporal.gateway import Gateway

@@ -10,7 +10,7 @@ from hookkeeper.kinds import KINDS
 from hookkeeper.messages.event import Delivery, EventInput
 from hookkeeper.messages.partition import PART
 from hookkeeper.messages.run_report import RunReport, first_report
-from hookkeeper.registry.index.writing import Name
+from hookkeeper.registry.events.writing import Name
 from hookkeeper.search_attributes import ID_FRAME_BYTES, LIST_FRAME_BYTES, LISTED_BYTES
 from hookkeeper.temporal.events.run_state import unstarted_state
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from hookkeeper import ids
 from hookkeeper.messages.rows import EventRow
-from hookkeeper.registry.event_rows import EventRows
-from hookkeeper.registry.index.writing import Name
+from hookkeeper.registry.events.rows import EventRows
+from hookkeeper.registry.events.writing import Name
 from hookkeeper.services.starts.limit import StartLimit
 from hookkeeper.services.starts.queue import NewRun, StartQueue
 from hookkeeper.services.starts.starting import Outage, starting

@@ -25,10 +25,10 @@ from hookkeeper.messages.bulk_work import (
     RunPosition,
 )
 from hookkeeper.messages.event import Delivery, EventState
-from hookkeeper.registry.event_rows import EventRows, EventSnapshot
-from hookkeeper.registry.index.conditions import Matcher, Search
-from hookkeeper.registry.index.index import EventIndex
-from hookkeeper.registry.index.runs_by_status import recoverable
+from hookkeeper.registry.events.conditions import Matcher, Search
+from hookkeeper.registry.events.index import EventIndex
+from hookkeeper.registry.events.rows import EventRows, EventSnapshot
+from hookkeeper.registry.events.runs_by_status import recoverable
 from hookkeeper.temporal.events import run_state
 from hookkeeper.temporal.events.erasure import Erasure, erase_open
 from hookkeeper.temporal.events.event_commands import EventCommands

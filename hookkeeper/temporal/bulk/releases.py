@@ -6,7 +6,7 @@ from temporalio.common import Priority, WorkflowIDConflictPolicy
 
 from hookkeeper import ids, task_queues, temporal_names
 from hookkeeper.messages.bulk_work import HeldRuns, HeldSearch, ReleaseStage, ReleaseState
-from hookkeeper.registry.index.runs_by_status import RunsByStatus, held_by
+from hookkeeper.registry.events.runs_by_status import RunsByStatus, held_by
 from hookkeeper.search_attributes import tenant_attributes
 from hookkeeper.temporal.events.run_state import find_run, is_deciding
 from hookkeeper.temporal.server.error_translation import Unavailable, not_found_suppressed, translated_errors

@@ -19,7 +19,7 @@ from hookkeeper.commands import Refused, UnknownDelivery
 from hookkeeper.messages.event import EventInput, EventState
 from hookkeeper.messages.partition import parts_of
 from hookkeeper.messages.shared_run import SharedRunInput
-from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.registry.events.rows import EventRows
 from hookkeeper.temporal.events.event_commands import EventCommands
 from hookkeeper.temporal.events.event_runs import EventRuns
 from hookkeeper.temporal.events.run_state import accepted_at_of, find_run, input_of

@@ -26,8 +26,8 @@ from hookkeeper.messages.event import OPEN, EventInput, event_state
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.messages.run_report import RunReport, row_of
 from hookkeeper.messages.shared_run import SharedCommand
-from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.event_rows import EventRows, EventSnapshot
+from hookkeeper.registry.events.rows import EventRows, EventSnapshot
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.temporal.events.event_runs import EventRuns
 from hookkeeper.temporal.events.event_start import reopened_event, start_again
 from hookkeeper.temporal.events.run_state import handle_of

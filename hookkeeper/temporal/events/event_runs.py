@@ -18,7 +18,7 @@ from hookkeeper.messages.partition import parts_of
 from hookkeeper.messages.rows import EventRow
 from hookkeeper.messages.run_report import RunReport, row_of
 from hookkeeper.messages.shared_run import SharedRunInput
-from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.registry.events.rows import EventRows
 from hookkeeper.temporal.events import run_state
 from hookkeeper.temporal.events.event_start import start_run
 from hookkeeper.temporal.events.lines import LineCalls

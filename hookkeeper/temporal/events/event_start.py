@@ -12,7 +12,7 @@ from hookkeeper.command_rules import Command
 from hookkeeper.commands import Refused, reopen
 from hookkeeper.messages.event import EventInput
 from hookkeeper.messages.partition import parts_of
-from hookkeeper.registry.event_rows import EventSnapshot
+from hookkeeper.registry.events.rows import EventSnapshot
 from hookkeeper.search_attributes import memo, run_summary, search_attributes
 from hookkeeper.temporal.events.run_state import accepted_at_of, find_run, number_of
 from hookkeeper.times import utc_now

@@ -1,4 +1,4 @@
-"""The runs of deliveries in lines (`hookkeeper.registry.index.lines`): call those whose turn may have come, and find
+"""The runs of deliveries in lines (`hookkeeper.registry.events.lines`): call those whose turn may have come, and find
 out whether the first one is stuck.
 """
 
@@ -15,7 +15,7 @@ from hookkeeper import ids, temporal_names
 from hookkeeper.asyncio_tasks import wait_for_all
 from hookkeeper.messages.rows import DeliveryRow
 from hookkeeper.policy import OrderPolicy
-from hookkeeper.registry.index.lines import Lines
+from hookkeeper.registry.events.lines import Lines
 from hookkeeper.temporal.events.run_state import find_run
 from hookkeeper.temporal.server.connection import BUSY
 from hookkeeper.temporal.server.error_translation import Unavailable, translated_errors

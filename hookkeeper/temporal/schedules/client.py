@@ -29,7 +29,7 @@ from hookkeeper.messages.schedule import OverlapPolicy, ScheduleSettings
 from hookkeeper.registry.audit import AuditEntry
 from hookkeeper.registry.schedules import Change, Schedule, UnknownSchedule
 from hookkeeper.registry.store import Store
-from hookkeeper.registry.tenants import TenantDeleted
+from hookkeeper.registry.tenants.tenants import TenantDeleted
 from hookkeeper.temporal.schedules.conversion import (
     ScheduleSnapshot,
     firings_of,

@@ -23,8 +23,8 @@ from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import ids, temporal_names
-from hookkeeper.registry.database import RegistryUnavailable, RegistryUnprepared
-from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.registry.events.rows import EventRows
+from hookkeeper.registry.storage.database import RegistryUnavailable, RegistryUnprepared
 from hookkeeper.temporal.server.connection import MAX_PAUSE, while_away
 from hookkeeper.temporal.server.error_translation import TemporalIsNew, WrongRegistry
 from hookkeeper.temporal.server.visibility import in_queue, quoted

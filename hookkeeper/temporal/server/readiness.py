@@ -19,8 +19,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from hookkeeper import task_queues
-from hookkeeper.registry.database import RegistryUnavailable
-from hookkeeper.registry.event_rows import EventRows
+from hookkeeper.registry.events.rows import EventRows
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.temporal.server import installation, namespace
 from hookkeeper.temporal.server.error_translation import (
     NamespaceUnprepared,

@@ -20,7 +20,7 @@ from temporalio.worker import (
     WorkerDeploymentConfig,
 )
 
-from hookkeeper.registry.database import RegistryUnavailable
+from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.server.connection import while_away
 from hookkeeper.temporal.workers.versions import UNVERSIONED, configure_workers

@@ -11,11 +11,11 @@ from hookkeeper.content.emails import Email
 from hookkeeper.content.notifications import OnFailure
 from hookkeeper.crypto.keyring import Keyring, new_key
 from hookkeeper.policy import RetryPolicy
-from hookkeeper.registry.api_keys import ApiKey, digest_of
-from hookkeeper.registry.health import AttemptResult
 from hookkeeper.registry.models import MOVING, Tenant, Webhook
 from hookkeeper.registry.numbering import first
 from hookkeeper.registry.store import Store
+from hookkeeper.registry.tenants.api_keys import ApiKey, digest_of
+from hookkeeper.registry.webhooks.health import AttemptResult
 from hookkeeper.times import utc_now
 
 Make = Callable[..., Webhook]

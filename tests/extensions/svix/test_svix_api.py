@@ -22,7 +22,7 @@ from temporalio.client import Client
 from api.app import bare_app
 from extensions.svix.errors import PREFIX
 from hookkeeper.crypto.signing_keys import new_secret, public_key
-from hookkeeper.registry.index import search as searching
+from hookkeeper.registry.events import search as searching
 from hookkeeper.settings import Settings
 from hookkeeper.times import rfc3339, utc_now
 from instances import KEY, Instance, running_instance

@@ -1,0 +1,1 @@
+"""The database: connections, transactions, compiled statements, encrypted columns and pages of rows."""

@@ -1,0 +1,1 @@
+"""Tenants, their API keys, and the links of their customers to the portal."""

@@ -1,0 +1,1 @@
+"""Keep the registry sound: schema, diagnosis, rotation of keys and retention."""

@@ -1,0 +1,1 @@
+"""Webhooks: their rows, targets, health, alerts and reserved times."""

@@ -1,0 +1,1 @@
+"""Events: accept, find, read and command them."""

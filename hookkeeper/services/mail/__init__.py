@@ -1,0 +1,1 @@
+"""What happens to mail after it was sent: reports of the provider, and suppressed addresses."""

@@ -1,0 +1,1 @@
+"""Schedules: check and change them."""

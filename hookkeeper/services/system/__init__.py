@@ -1,0 +1,1 @@
+"""The state of the installation: its settings, its counts and the doctor."""

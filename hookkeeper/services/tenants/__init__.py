@@ -1,0 +1,1 @@
+"""Tenants, their keys and links, and what a caller may do."""

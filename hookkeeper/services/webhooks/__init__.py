@@ -1,0 +1,1 @@
+"""Webhooks: register, validate, preview and send them; their incidents."""
