@@ -67,10 +67,10 @@ resource.list(
     "No schedules. `hookkeeper schedules create` creates one.",
     tenant=only("Only schedules of this tenant."),
 )
-resource.create("schedule_fields:NewSchedule", "Create a schedule.", argument="event.type")
+resource.create("schedules.fields:NewSchedule", "Create a schedule.", argument="event.type")
 resource.show("Show a schedule with its next times and latest results.")
 resource.update(
-    "schedule_fields:ScheduleChanges", "Change the given fields, from the next time on; an empty text sets the default."
+    "schedules.fields:ScheduleChanges", "Change the given fields, from the next time on; an empty text sets the default."
 )
 resource.post("pause", "Pause a schedule.", note=NOTE)
 resource.post("resume", "Resume a schedule, from the next time on.", note=NOTE)

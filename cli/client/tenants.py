@@ -28,7 +28,7 @@ resource.list(
     q=only("Words of the id or name, or metadata.plan:pro."),
 )
 resource.create(
-    "tenants:NewTenant",
+    "tenants.tenants:NewTenant",
     "Describe a tenant. One that an event, a webhook or a key has named is there already: update it.",
     argument="id",
     short=SHORT,
@@ -38,4 +38,4 @@ resource.delete(
     "Delete a tenant in the background; `hookkeeper recoveries list` shows the progress.",
     "Its events, webhooks, schedules and keys are erased.",
 )
-resource.update("tenants:TenantChanges", "Change the given fields; an empty text sets the default.", short=SHORT)
+resource.update("tenants.tenants:TenantChanges", "Change the given fields; an empty text sets the default.", short=SHORT)

@@ -11,9 +11,9 @@ Kind = Literal["tenants", "event-types", "webhooks"]
 KEYS: Mapping[Kind, str] = {"tenants": "id", "event-types": "name", "webhooks": "uid"}
 """The field by which an object is found again."""
 MODELS: Mapping[Kind, str] = {
-    "tenants": "tenants:NewTenant",
-    "event-types": "event_types:NewEventType",
-    "webhooks": "webhook_fields:NewWebhook",
+    "tenants": "tenants.tenants:NewTenant",
+    "event-types": "catalogue.event_types:NewEventType",
+    "webhooks": "webhooks.fields:NewWebhook",
 }
 ESSENTIAL = frozenset({"tenant", "url", "events", "channels", "filter", "payload", "secret"})
 """Fields that decide what a webhook sends, and where. If one cannot be translated, the webhook is not copied."""

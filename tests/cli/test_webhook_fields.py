@@ -12,7 +12,7 @@ from cli.client.webhooks import SHORT
 from cli.main import app
 from hookkeeper.services.webhooks.fields import NewWebhook, WebhookChanges
 
-CHANGES = "webhook_fields:WebhookChanges"
+CHANGES = "webhooks.fields:WebhookChanges"
 
 
 def fields_of(options: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def test_a_file_can_be_an_answer_and_keeps_what_the_api_refuses(tmp_path: Path) 
     file = tmp_path / "hook.json"
     file.write_text(json.dumps({"id": "wh_1", "tenant": "acme", "name": "file", "health": {}, "mistyped": 1}))
     assert fields_of_file(str(file), CHANGES) == {"name": "file", "mistyped": 1}
-    assert fields_of_file(str(file), "webhook_fields:NewWebhook").keys() == {"tenant", "name", "mistyped"}
+    assert fields_of_file(str(file), "webhooks.fields:NewWebhook").keys() == {"tenant", "name", "mistyped"}
 
 
 def test_options_of_one_part_make_one_field() -> None:
