@@ -24,7 +24,7 @@ from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.webhooks.health import MAX_TEXT, Answer, AttemptResult, HealthChange, needs_recording
 from hookkeeper.registry.webhooks.targets import part_of
-from hookkeeper.services.webhooks.incidents import Call, IncidentCalls, calls_after, time_left
+from hookkeeper.services.incidents import Call, IncidentCalls, calls_after, time_left
 
 PAUSES = (0.5, 1.0)
 """Seconds before each further try to record. The retry of an activity takes longer: it waits for another turn if its

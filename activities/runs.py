@@ -13,7 +13,7 @@ from hookkeeper.messages.partition import parts_of
 from hookkeeper.messages.run_report import RunReport
 from hookkeeper.messages.shared_run import HandOver
 from hookkeeper.registry.store import Store
-from hookkeeper.services.webhooks.incidents import IncidentCalls
+from hookkeeper.services.incidents import IncidentCalls
 from hookkeeper.temporal.events.event_start import start_run
 from hookkeeper.temporal.events.lines import LineCalls
 from hookkeeper.temporal.events.run_state import accepted_at_of, find_run, input_of

@@ -33,8 +33,8 @@ from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.events.ingest import EventIngest
 from hookkeeper.services.events.scheduled_ingest import ScheduledEventIngest
+from hookkeeper.services.incidents import IncidentCalls
 from hookkeeper.services.system.settings import mail_provider, operator_alerts
-from hookkeeper.services.webhooks.incidents import IncidentCalls
 from hookkeeper.services.webhooks.runs import WebhookRuns
 from hookkeeper.settings import Settings
 from hookkeeper.targets import sending

@@ -13,6 +13,7 @@ from api.schemas.events import (
     EventSummary,
     EventView,
     LatestResultView,
+    LeftOutView,
     RunsView,
     RunView,
 )
@@ -56,6 +57,8 @@ from hookkeeper.temporal.events.event_runs import RunState
 from hookkeeper.temporal.schedules.conversion import FiringRun, ScheduleSnapshot
 from hookkeeper.times import rfc3339, utc_now
 
+MAX_NAMED = 5
+"""Webhooks that a note names."""
 NAMES = ("tenant", "webhook_id", "channel", "type")
 COUNTS = ("deliveries_succeeded", "deliveries_failed", "deliveries_cancelled", "attempts", "retries", "requested")
 
@@ -104,13 +107,23 @@ def accepted(started: EventSnapshot, links: LinkBuilder) -> AcceptedEvent:
     return AcceptedEvent.of(
         state,
         duplicate=started.duplicate,
-        note=no_webhook_note(state) if state.status == "no_webhook" else None,
+        note=note_of(started),
         **_located(started.row, links),
     )
 
 
-def no_webhook_note(event: EventState) -> str:
-    return f"No webhook of tenant {event.tenant} gets {event.type}: none matches its type, channels and data."
+def note_of(accepted: EventSnapshot) -> str | None:
+    """Return what the sender of an event should know: that it goes nowhere, or that filters have failed."""
+    event, left_out = accepted.state, [each.webhook_id for each in accepted.event.left_out]
+    notes = []
+    if event.status == "no_webhook" and not left_out:
+        notes.append(
+            f"No webhook of tenant {event.tenant} gets {event.type}: none matches its type, channels and data."
+        )
+    if left_out:
+        named = ", ".join(left_out[:MAX_NAMED]) + (" …" if len(left_out) > MAX_NAMED else "")
+        notes.append(f"Filters have failed, so these webhooks did not get the event: {named}.")
+    return " ".join(notes) or None
 
 
 def event(snapshot: EventSnapshot, links: LinkBuilder) -> EventView:
@@ -121,6 +134,7 @@ def event(snapshot: EventSnapshot, links: LinkBuilder) -> EventView:
         channels=snapshot.event.channels,
         **_located(snapshot.row, links),
         acknowledged=snapshot.acknowledged,
+        left_out=[LeftOutView.of(each) for each in snapshot.event.left_out],
         deliveries=_deliveries(state),
     )
 

@@ -325,6 +325,7 @@ def templates_in(language: str) -> Environment:
         rfc3339=rfc3339,
         first_upper=lambda text: text[:1].upper() + text[1:],
         translated=lambda text: text and translations.gettext(text),
+        sentence=lambda result: result.sentence(translations.gettext),
     )
     environment.globals.update(url=query, static=versioned, PROOF=PROOF, texts_of_scripts=texts_of_scripts(language))
     environment.globals.update(KINDS=KINDS, LISTS=LISTS)

@@ -88,7 +88,7 @@ async def post_event(
         event = event.model_copy(update={"id": idempotency_key})
     started = await entry.accept(event, only_known=if_match is not None)
     accepted = views.accepted(started, entry.links)
-    if accepted.note and (others := await entry.others(accepted.tenant)):
+    if accepted.note and accepted.status == "no_webhook" and (others := await entry.others(accepted.tenant)):
         accepted.note += f" Tenants with webhooks: {', '.join(others)}."
     return Response(
         accepted.model_dump_json(),

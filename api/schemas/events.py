@@ -9,6 +9,7 @@ from hookkeeper.kinds import Channel
 from hookkeeper.messages.event import Reason, ReceiptKind, Trigger
 from hookkeeper.services.fields import (
     CountedPage,
+    Explained,
     GivenTime,
     Line,
     RequestModel,
@@ -45,7 +46,7 @@ class DeliverySummary(ResponseModel):
     channel: Channel
 
 
-class ResultSoFar(ResponseModel):
+class ResultSoFar(Explained):
     """The status of a delivery, and the result of its latest attempt."""
 
     status: DeliveryStatus
@@ -69,7 +70,8 @@ class AcceptedEvent(ResponseModel):
     """Empty until the run has recorded its first step."""
     deliveries: list[DeliverySummary]
     note: str | None = None
-    """Why it goes nowhere, if its status is `no_webhook`. A key of all tenants is told which tenants have webhooks."""
+    """Why it goes nowhere, if its status is `no_webhook`, and which webhooks left it out because their filters failed.
+    A key of all tenants is told which tenants have webhooks."""
     links: EventLinks
 
 
@@ -85,7 +87,7 @@ class EventBatchResult(ResponseModel):
     items: list[EventBatchItem]
 
 
-class AttemptView(ResponseModel):
+class AttemptView(Explained):
     number: int
     """From 1; a redelivery continues the numbers."""
     trigger: Trigger
@@ -163,6 +165,14 @@ class AcknowledgementView(ResponseModel):
     note: str
 
 
+class LeftOutView(Explained):
+    webhook_id: str
+    error: str
+    """`bad_filter`"""
+    text: str
+    """What the filter lacks."""
+
+
 class EventView(EventBase):
     timestamp: Time
     """When the event happened: what was posted as `timestamp`, or when it was accepted."""
@@ -170,6 +180,8 @@ class EventView(EventBase):
     channels: list[str]
     acknowledged: AcknowledgementView | None
     """Null if the event was not acknowledged, or a delivery has failed since."""
+    left_out: list[LeftOutView]
+    """Webhooks that listen to the event and did not get it, because their filters failed."""
     deliveries: list[DeliveryView]
 
 

@@ -70,7 +70,8 @@ resource.list(
 resource.create("schedules.fields:NewSchedule", "Create a schedule.", argument="event.type")
 resource.show("Show a schedule with its next times and latest results.")
 resource.update(
-    "schedules.fields:ScheduleChanges", "Change the given fields, from the next time on; an empty text sets the default."
+    "schedules.fields:ScheduleChanges",
+    "Change the given fields, from the next time on; an empty text sets the default.",
 )
 resource.post("pause", "Pause a schedule.", note=NOTE)
 resource.post("resume", "Resume a schedule, from the next time on.", note=NOTE)

@@ -38,4 +38,6 @@ resource.delete(
     "Delete a tenant in the background; `hookkeeper recoveries list` shows the progress.",
     "Its events, webhooks, schedules and keys are erased.",
 )
-resource.update("tenants.tenants:TenantChanges", "Change the given fields; an empty text sets the default.", short=SHORT)
+resource.update(
+    "tenants.tenants:TenantChanges", "Change the given fields; an empty text sets the default.", short=SHORT
+)

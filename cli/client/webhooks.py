@@ -10,11 +10,12 @@ from rich.markup import escape
 
 from cli.client import options, recoveries, sending
 from cli.client.api import Api, ApiUnavailable, present
-from cli.client.event_views import colored, excerpt, result_of
+from cli.client.event_views import colored
 from cli.client.options import STDIN, AsJson, Follow, OwnEventId, WebhookId, only, read_json
 from cli.client.resources import Resource, fields_of_file
 from cli.client.stats import percent
 from cli.console import Failed, Json, out, print_columns, print_fields, print_json_or, text_of
+from hookkeeper.causes import remedy_of, sentence_of
 from hookkeeper.filters import OF_DELIVERIES
 from hookkeeper.kinds import LISTS
 
@@ -85,9 +86,8 @@ def _health(health: Json) -> Iterator[tuple[str, str]]:
     until = health["throttled_until"]
     yield "health", f"{health['status']}, no requests until {until}" if until else health["status"]
     for failed in health["failing"]:
-        cause = failed["error"] or failed["status_code"]
-        text = f": {' '.join(failed['text'].split())}" if failed["text"] else ""
-        yield "failing", f"{failed['target']}, {failed['failures']} in a row since {failed['since']}, {cause}{text}"
+        yield "failing", f"{failed['target']}, {failed['failures']} in a row since {failed['since']}: {_said(failed)}"
+        yield "remedy", remedy_of(failed["error"], failed["text"]) or ""
     if health["last_success_at"]:
         yield "last_success_at", health["last_success_at"]
 
@@ -104,13 +104,20 @@ def _state(webhook: Json) -> str:
 
 
 def cause(webhook: Json) -> str:
-    """Describe what the first of the targets that fail has answered: `500 “no such order”`, `email.1: bounced`."""
+    """Say why the first of the targets that fail does: `There is no such host: acme.example`, `email.1: …`."""
     if not (failing := webhook["health"]["failing"]):
         return ""
     first = failing[0]
     target = "" if first["target"] == "webhook" else f"{first['target']}: "
     more = f" [dim]+{len(failing) - 1}[/dim]" if len(failing) > 1 else ""
-    return f"{target}{escape(result_of(first['status_code'], first['error']))}{excerpt(first['text'])}{more}"
+    return f"{target}{escape(_said(first))}{more}"
+
+
+def _said(failed: Json) -> str:
+    """Return the cause of a target that fails, and what it was answered, unless the cause has it."""
+    cause = sentence_of(failed["error"], failed["status_code"], failed["text"]) or ""
+    text = " ".join(failed["text"].split())
+    return cause if not text or text[:50] in cause else f"{cause} “{text}”"
 
 
 def _add_success(api: Api, webhooks: Sequence[Json]) -> None:
@@ -184,14 +191,14 @@ resource.list(
     enabled=Annotated[bool | None, typer.Option(help="Only enabled or disabled webhooks.")],
 )
 resource.create(
-    "webhook_fields:NewWebhook",
+    "webhooks.fields:NewWebhook",
     "Register a webhook and print its signing key. It needs a URL, an email or a notification.",
     argument="url",
     short=SHORT,
 )
 resource.show("Show a webhook.")
 resource.update(
-    "webhook_fields:WebhookChanges",
+    "webhooks.fields:WebhookChanges",
     "Change the given fields; an empty text sets the default. Options of one part, such as --retry-…, replace it all.",
     short=SHORT,
 )
@@ -258,7 +265,7 @@ def preview(
     if webhook_id is not None:
         body["webhook_id"] = api.call("GET", "webhooks", webhook_id)["id"]
     else:
-        body["webhook"] = fields_of_file(file, "webhook_fields:NewWebhook")
+        body["webhook"] = fields_of_file(file, "webhooks.fields:NewWebhook")
     print_json_or(as_json, api.call("POST", "webhooks", "preview", body=body), _print_preview)
 
 

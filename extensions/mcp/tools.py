@@ -63,11 +63,11 @@ class Tool(NamedTuple):
 
 _PERIOD = ("last", "since", "until")
 _PAGE = ("limit", "cursor", "tenant")
-_OF_EVENT = ("data", "target", "response_headers", "response_excerpt", "detail", "note")
+_OF_EVENT = ("data", "target", "response_headers", "response_excerpt", "detail", "note", "error_text")
 LISTED = tuple(kind.field for kind, _ in LISTS)
 _OF_WEBHOOK = (
     *("name", "description", "metadata", "url", "headers", "filter", "filter_error", "payload"),
-    *(*LISTED, "on_failure", "text"),
+    *(*LISTED, "on_failure", "text", "error_text"),
 )
 _OF_TYPE = ("description", "schema", "examples")
 TOOLS = (

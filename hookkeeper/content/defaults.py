@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from html import escape
-from http import HTTPStatus
 from typing import Any
 
+from hookkeeper import causes
 from hookkeeper.content.context import Context
 from hookkeeper.content.json_text import readable
 from hookkeeper.content.text import is_line, truncate
@@ -26,17 +26,6 @@ _WHY = {
     "bounced": "The provider accepted it, but a recipient's mail server did not.",
     "bad_template": "A template of the webhook failed for this event.",
     "forbidden_address": "The receiver's address is not allowed.",
-}
-_ERRORS = {
-    "timeout": "no answer in time",
-    "dns": "host name not found",
-    "connection_refused": "connection refused",
-    "connection_reset": "connection closed by the receiver",
-    "tls": "TLS error",
-    "protocol": "no valid HTTP response",
-    "forbidden_address": "address not allowed",
-    "bad_template": "error in its template",
-    "suppressed": "all addresses are suppressed",
 }
 MAX_COUNTED = 1000
 """Deliveries that wait: more are not counted."""
@@ -181,7 +170,10 @@ def _state_facts(alert: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         return
     if count := alert.get("failures"):
         yield "Failed attempts", f"{count} in a row"
-    yield "Latest answer", _latest(alert.get("last_outcome") or {})
+    latest = alert.get("last_outcome") or {}
+    yield "Latest answer", _latest(latest)
+    if remedy := causes.remedy_of(latest.get("error"), latest.get("text") or ""):
+        yield "Remedy", remedy
     for other in alert.get("also_failing") or ():
         yield "Also failing", _one_line(f"{other['target']}: {_latest(other)}")
     yield from _waiting(alert)
@@ -198,21 +190,18 @@ def _waiting(alert: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _answer(outcome: Mapping[str, Any]) -> str:
-    """Describe a failed attempt in a few words: `500 Internal Server Error`, `no answer in time`."""
+    """Describe a failed attempt in a few words: `500 Internal Server Error`, `there is no such host: acme.example`."""
     status, error = outcome.get("status_code"), outcome.get("error")
-    if error and not error.startswith("http_"):
-        protocol, _, code = error.partition("_")
-        return f"SMTP {code}" if protocol == "smtp" and code else _ERRORS.get(error, error.replace("_", " "))
-    if status is None:
-        return "no attempt was made"
-    phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
-    return f"{status} {phrase}".strip()
+    if error and not error.startswith(("http_", "smtp_")):
+        said = causes.sentence_of(error, status, outcome.get("text") or "") or ""
+        return said[:1].lower() + said[1:]
+    return causes.status_of(error, status) or "no attempt was made"
 
 
 def _latest(outcome: Mapping[str, Any]) -> str:
     """Describe a failed attempt with what the receiver said: `503 Service Unavailable: out of order`."""
-    said = _one_line(outcome.get("text") or "")
-    return truncate(f"{_answer(outcome)}: {said}" if said else _answer(outcome), MAX_OUTCOME)
+    said, answer = _one_line(outcome.get("text") or ""), _answer(outcome)
+    return truncate(answer if not said or said in answer else f"{answer}: {said}", MAX_OUTCOME)
 
 
 def _outcome(alert: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@
 import asyncio
 import errno
 import logging
+import re
 import socket
 import ssl
 import threading
@@ -57,6 +58,9 @@ _CODES: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
 )
 
 
+_REFUSED = re.compile(r"\('([0-9a-fA-F.:]+)', (\d+)")
+
+
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
     """The result of one request."""
@@ -68,7 +72,8 @@ class HttpAnswer:
     headers: Mapping[str, str]
     """Headers of the response in `KEPT_HEADERS`, case-insensitive."""
     body: bytes
-    """The start of the body as received, not decompressed."""
+    """The start of the body as received, not decompressed. Without a response, words on what the request met: a message
+    of TLS, the name that was not found, the address that refused; for a redirect without a body, where it leads."""
     retry_after: float | None
     """Seconds to wait, from the end of the request on, as its receiver requests."""
     duration_ms: float
@@ -231,6 +236,8 @@ async def send(
         if is_internal(exc):
             raise
         error = _attempt_error(exc, state, received, tls)
+        if received.status_code is None:
+            received.body += _met(exc, error, url, timeout, state).encode()
     finally:
         state.end()
         current_request.reset(token)
@@ -263,6 +270,27 @@ def _attempt_error(exc: BaseException, state: RequestState, received: _Received,
     return code
 
 
+def _met(exc: BaseException, error: str, url: str, timeout: float, state: RequestState) -> str:
+    """Return what a request without a response has met."""
+    chain = tuple(_causes(exc))
+    match error:
+        case "tls":
+            wrapped = [getattr(cause, name, None) for cause in chain for name in ("certificate_error", "os_error")]
+            words = [getattr(each, name, "") for each in (*wrapped, *chain) for name in ("verify_message", "reason")]
+            word = next((str(each) for each in words if each), "")
+            return word.replace("_", " ").lower() if word.isupper() else word
+        case "dns":
+            return httpx.URL(url).host
+        case "connection_refused":
+            # How asyncio says it: "Connect call failed ('10.0.0.1', 443)".
+            named = (_REFUSED.search(str(cause)) for cause in chain)
+            return next((f"{host}:{port}" for host, port in (match.groups() for match in named if match)), "")
+        case "timeout":
+            connected = state.reused or state.connected_at is not None
+            return f"{timeout:g} s" if connected else f"no connection in {timeout:g} s"
+    return ""
+
+
 def _refuse_plain_http(request: httpx.Request) -> None:
     try:
         check_scheme(str(request.url), require_https=True)
@@ -293,6 +321,9 @@ async def _exchange(
                 break
         else:
             state.done = True
+            if not received.body and 300 <= response.status_code < 400:
+                where = (value for name, value in received.all_headers if name.lower() == b"location")
+                received.body += next(where, b"")[:keep]
     except REQUEST_ERRORS:
         if state.reader is None or not state.reader.is_body_cut_off:
             raise

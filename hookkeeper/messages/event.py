@@ -175,6 +175,15 @@ class NewSiblings(Message):
     tenant: str
 
 
+class LeftOut(Message):
+    """A webhook that listens to an event and did not get it, because its filter failed."""
+
+    webhook_id: str
+    error: str = "bad_filter"
+    text: str = ""
+    """What the filter lacks."""
+
+
 class EventInput(Message):
     """What starts a run. `deliveries` also carries what earlier runs of the same event have done."""
 
@@ -195,6 +204,8 @@ class EventInput(Message):
     """Its webhooks have recently answered within a second: the first attempts are made within the workflow task."""
     traceparent: str | None = None
     """The context in which its run and its attempts are traced (`hookkeeper.tracing`)."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Webhooks that should have had it, at most a hundred."""
     parts: int = 1
     """Number of runs that the event's deliveries are divided among; `deliveries` are those of one of them
     (`hookkeeper.messages.partition`)."""

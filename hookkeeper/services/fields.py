@@ -1,6 +1,7 @@
 """Types of the fields of requests and answers: bounded, strict, and described once."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Self, TypeVar
 
@@ -14,10 +15,12 @@ from pydantic import (
     PlainSerializer,
     ValidationInfo,
     WithJsonSchema,
+    computed_field,
     field_validator,
     model_validator,
 )
 
+from hookkeeper import causes
 from hookkeeper.content.headers import check_headers
 from hookkeeper.content.search_terms import KEY_PATH
 from hookkeeper.content.text import LINES, WORD, is_visible_line
@@ -162,6 +165,37 @@ class ResponseModel(BaseModel):
         """Make one from the attributes of `source` that are named as the fields are; `others` has the other fields."""
         names = {field.alias or name for name, field in cls.model_fields.items()}
         return cls(**{name: getattr(source, name) for name in names - others.keys()}, **others)
+
+
+class Explained(ResponseModel):
+    """A result whose error is explained by the table of `hookkeeper.causes`. It has `error` and `status_code`, and the
+    text of the attempt as `text` or `response_excerpt`, if it has one.
+    """
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def error_text(self) -> str | None:
+        """Why the attempt failed, in a sentence, such as `There is no such host: nowhere.example`; null without
+        an error.
+        """
+        return self.sentence()
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def remedy(self) -> str | None:
+        """What usually helps; null without an error."""
+        return causes.remedy_of(self._of("error"), self._text)
+
+    def sentence(self, translated: Callable[[str], str] = str) -> str | None:
+        """Return `error_text`, translated."""
+        return causes.sentence_of(self._of("error"), self._of("status_code"), self._text, translated)
+
+    @property
+    def _text(self) -> str:
+        return self._of("text") or self._of("response_excerpt") or ""
+
+    def _of(self, name: str) -> Any:
+        return getattr(self, name, None)
 
 
 class Owned(BaseModel):

@@ -12,7 +12,7 @@ from hookkeeper.messages.batch import AttemptRequest
 from hookkeeper.messages.outcomes import Outcome, Verdict
 from hookkeeper.registry.models import Failure, IncidentState, Webhook
 from hookkeeper.registry.webhooks.health import HealthChange
-from hookkeeper.services.webhooks.incidents import Call, IncidentCalls, calls_after
+from hookkeeper.services.incidents import Call, IncidentCalls, calls_after
 from hookkeeper.temporal.server.error_translation import Unavailable
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -71,6 +71,7 @@ def event(status: Any, *deliveries: schemas.DeliveryView) -> schemas.EventView:
         finished_at=None,
         deliver_at=None,
         channels=[],
+        left_out=[],
         workflow_id="event-acme-evt_1",
         run_id="r",
         links=schemas.EventLinks(self="https://hooks.example/v1/events/evt_1", temporal=None),

@@ -20,8 +20,10 @@ FAILED = {"target": "email.1", "since": ONE, "failures": 3, "status_code": 550, 
             {"status": "failing", "failing": [FAILED, FAILED | {"target": "webhook", "text": ""}]},
             [
                 ("health", "failing"),
-                ("failing", f"email.1, 3 in a row since {ONE}, smtp_550: no such"),
-                ("failing", f"webhook, 3 in a row since {ONE}, smtp_550"),
+                ("failing", f"email.1, 3 in a row since {ONE}: The mail server refuses the email: SMTP 550, no such"),
+                ("remedy", "Correct the address, or what its answer complains of."),
+                ("failing", f"webhook, 3 in a row since {ONE}: The mail server refuses the email: SMTP 550"),
+                ("remedy", "Correct the address, or what its answer complains of."),
                 ("last_success_at", NOON),
             ],
         ),
@@ -41,10 +43,13 @@ def test_health(health: dict[str, Any], lines: list[tuple[str, str]]) -> None:
         ([], ""),
         (
             [FAILED | {"target": "webhook", "status_code": 500, "error": "http_500", "text": "[b]"}],
-            r"500  [dim]“\[b]”[/dim]",
+            r"The receiver has an error of its own: 500 Internal Server Error “\[b]”",
         ),
-        ([FAILED | {"text": ""}, FAILED], "email.1: 550 [dim]+1[/dim]"),
-        ([FAILED | {"target": "webhook", "status_code": None, "error": "dns", "text": ""}], "dns"),
+        ([FAILED | {"text": ""}, FAILED], "email.1: The mail server refuses the email: SMTP 550 [dim]+1[/dim]"),
+        (
+            [FAILED | {"target": "webhook", "status_code": None, "error": "dns", "text": "a.example"}],
+            "There is no such host: a.example",
+        ),
     ],
 )
 def test_the_list_names_the_cause(failing: list[dict[str, Any]], shown: str) -> None:

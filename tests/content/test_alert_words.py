@@ -103,7 +103,7 @@ def test_an_alert_lists_the_other_deliveries_that_have_failed() -> None:
     email = render_email(Email(to=(TO,)), alerting(also_failed=others, unreported=2))
     assert email.text is not None
     assert "Also failed: order.paid evt_2: 500 Internal Server Error\n" in email.text
-    assert "Also failed: a b evt_3: no answer in time\n" in email.text
+    assert "Also failed: a b evt_3: no complete response in time\n" in email.text
     assert email.text.endswith("Further failures since the last alert: 2.")
 
 
@@ -147,6 +147,7 @@ def test_an_alert_of_an_incident_has_all_that_is_known() -> None:
         "Failing since:   2 January 2026, 14:02 UTC\n"
         "Failed attempts: 5 in a row\n"
         "Latest answer:   500 Internal Server Error: out of order\n"
+        "Remedy:          Look into the receiver's log.\n"
         "Also failing:    email.1: SMTP 550: no such user\n"
         "Also failing:    notification.2: 404 Not Found\n"
         "Waiting:         181 deliveries\n"
@@ -226,14 +227,14 @@ def test_each_alert_of_an_incident_has_its_words(changes: dict[str, Any], subjec
     [
         (404, "http_404", "404 Not Found"),
         (599, "http_599", "599"),
-        (None, "timeout", "no answer in time"),
-        (200, "timeout", "no answer in time"),
-        (None, "dns", "host name not found"),
-        (None, "tls", "TLS error"),
-        (None, "bad_template", "error in its template"),
+        (None, "timeout", "no complete response in time"),
+        (200, "timeout", "no complete response in time: 200 OK"),
+        (None, "dns", "there is no such host"),
+        (None, "tls", "the TLS handshake failed"),
+        (None, "bad_template", "a template of the webhook fails for this event"),
         (550, "smtp_550", "SMTP 550"),
-        (None, "no_email_provider", "no email provider"),
-        (None, "bounced", "bounced"),
+        (None, "no_email_provider", "no mail provider is set"),
+        (None, "bounced", "the email did not arrive"),
         (None, None, "no attempt was made"),
     ],
 )
@@ -256,7 +257,7 @@ def test_the_html_of_an_alert_is_escaped_and_its_links_can_be_opened() -> None:
     )
     assert email.html is not None
     assert "<img" not in email.html
-    assert email.html.count("&lt;img src=x&gt;&quot;&#x27;&amp;") == 7
+    assert email.html.count("&lt;img src=x&gt;&quot;&#x27;&amp;") == 6
     assert '<a href="https://hooks.example/webhooks/wh_1">https://hooks.example/webhooks/wh_1</a>' in email.html
     javascript = render_email(Email(to=(TO,)), of_incident(link="javascript:alert(1)")).html
     assert javascript is not None and "href" not in javascript

@@ -17,6 +17,7 @@ import pytest
 
 from cases import each
 from hookkeeper.addresses import ForbiddenAddress, Networks, parse_networks
+from hookkeeper.causes import sentence_of
 from hookkeeper.egress import http
 from hookkeeper.egress.http import HttpAnswer, error_code, make_client
 from name_servers import name_server
@@ -364,28 +365,55 @@ async def test_of_a_names_addresses_only_the_allowed_count(addresses: tuple[str,
 
 
 @pytest.mark.parametrize(
-    ("names", "days", "trusted", "error"),
+    ("names", "days", "trusted", "cause"),
     [
         (("127.0.0.1",), 1, True, None),
-        (("127.0.0.1",), 1, False, "tls"),  # self-signed
-        (("other.example",), 1, True, "tls"),
-        (("127.0.0.1",), -1, True, "tls"),  # expired
+        (("127.0.0.1",), 1, False, "The certificate is self-signed"),
+        (("other.example",), 1, True, "The certificate is for another host: "),
+        (("127.0.0.1",), -1, True, "The certificate has expired"),
     ],
 )
 async def test_a_certificate_has_to_be_valid_for_its_name_and_authority(
-    tmp_path: Path, names: tuple[str, ...], days: int, trusted: bool, error: str | None
+    tmp_path: Path, names: tuple[str, ...], days: int, trusted: bool, cause: str | None
 ) -> None:
     certificate = make_certificate(tmp_path, *names, days=days)
     tls = ssl.create_default_context(cafile=certificate) if trusted else None
     async with receiving(says(OK), tls=server_tls(certificate)) as receiver, make_client(LOOPBACK, tls=tls) as client:
         answer = await send(client, receiver.url())
-        assert answer.error == error
-        assert len(receiver.requests) == (error is None)
+        assert answer.error == (cause and "tls")
+        assert (said(answer) or "").startswith(cause or "")
+        assert len(receiver.requests) == (cause is None)
+
+
+def said(answer: HttpAnswer) -> str | None:
+    return sentence_of(answer.error, answer.status_code, answer.body.decode())
 
 
 async def test_tls_to_a_plain_port_is_outcome_tls(client: httpx.AsyncClient) -> None:
     async with receiving(says(OK), read=False) as receiver:
-        assert (await send(client, receiver.url().replace("http:", "https:"))).error == "tls"
+        answer = await send(client, receiver.url().replace("http:", "https:"))
+    assert answer.error == "tls"
+    assert said(answer) == "The receiver does not speak TLS at this port"
+
+
+async def test_an_attempt_without_a_response_says_what_it_has_met(client: httpx.AsyncClient) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    refused = await send(client, f"http://127.0.0.1:{port}/")
+    assert said(refused) == f"The connection was refused: 127.0.0.1:{port}"
+    nameless = await send(client, "http://nonexistent.invalid/hook?key=secret")
+    assert said(nameless) == "There is no such host: nonexistent.invalid"
+
+    async def hang(peer: Peer) -> None:
+        await asyncio.sleep(WAIT_TIMEOUT)
+
+    async with receiving(hang) as receiver:
+        late = await send(client, receiver.url(), timeout=0.2)
+    assert said(late) == "No complete response in time: 0.2 s"
+    moved = b"HTTP/1.1 301 Moved Permanently\r\nlocation: https://new.example/\r\ncontent-length: 0\r\n\r\n"
+    async with receiving(says(moved)) as receiver:
+        redirected = await send(client, receiver.url())
+    assert (said(redirected) or "").endswith("not followed: 301 Moved Permanently, https://new.example/")
 
 
 async def test_a_reset_in_the_handshake_has_its_error(client: httpx.AsyncClient) -> None:

@@ -13,6 +13,7 @@ from typer.main import get_command
 from api.app import bare_app
 from cli.main import app
 from extensions.forwarding.addresses import REQUESTS, WAITING
+from hookkeeper.causes import CAUSES
 from hookkeeper.messages.event import Reason
 from hookkeeper.settings import Settings
 from hookkeeper.statuses import DeliveryStatus, EventStatus
@@ -45,6 +46,14 @@ def test_each_setting_is_documented() -> None:
         for name, field in Settings.model_fields.items()
     }
     assert rows("settings") == described
+
+
+def test_each_cause_of_failure_is_documented() -> None:
+    text = (
+        (ROOT / "docs/troubleshooting.md").read_text().partition("\n## Errors of attempts\n")[2].partition("\n## ")[0]
+    )
+    documented = [line.strip("| ").split(" | ")[1:] for line in text.splitlines() if line.startswith("| `")][1:]
+    assert documented == [[cause.sentence, cause.remedy] for cause in CAUSES]
 
 
 def test_each_route_is_documented() -> None:

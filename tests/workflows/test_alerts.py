@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 
 from activities.wiring import webhook_runs
 from hookkeeper import error_types, ids
-from hookkeeper.services.webhooks.incidents import Call, IncidentCalls
+from hookkeeper.services.incidents import Call, IncidentCalls
 from hookkeeper.temporal.bulk.incidents import Incidents
 from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.tenant_limits import OPERATOR_ALERTS

@@ -199,12 +199,24 @@ async def test_an_event_that_a_filter_excludes_has_no_delivery(instance: Instanc
     broken, again = [await instance.send(data={}, id="broken") for _ in range(2)]
     assert again["duplicate"]
     assert [len(accepted["deliveries"]) for accepted in (wanted, unwanted, broken)] == [1, 0, 0]
-    assert (await instance.until_final(broken["id"]))["status"] == "no_webhook"
+    event = await instance.until_final(broken["id"])
+    assert event["status"] == "no_webhook"
+    (left_out,) = event["left_out"]
+    assert (left_out["webhook_id"], left_out["error"]) == (webhook["id"], "bad_filter")
+    assert left_out["error_text"].startswith("The filter fails, so events are left out: ")
+    assert webhook["id"] in broken["note"]
+    assert unwanted["note"]
     shown = (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()
     assert shown["filter_errors"] == 1
     assert shown["filter_error"]
+    assert shown["health"]["status"] == "failing", "an event was not sent: it counts at once"
+    assert [failing["target"] for failing in shown["health"]["failing"]] == ["filter"]
+    await instance.until_final((await instance.send(data={"amount": 200}))["id"])
+    shown = (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()
+    assert shown["health"]["status"] == "failing", "a later event does not bring back the one that was left out"
     change = await instance.http.patch(f"/v1/webhooks/{webhook['id']}", json={"filter": "has(event.data.amount)"})
     assert change.json()["filter_errors"] == 0
+    assert change.json()["health"]["status"] == "healthy"
 
 
 async def test_a_filter_that_loops_costs_little_and_matches_nothing(instance: Instance, inbox: Receiver) -> None:

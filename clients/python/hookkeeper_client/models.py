@@ -96,6 +96,8 @@ class AttemptView(Model):
     request_digest: str | None
     response_headers: dict[str, str]
     response_excerpt: str
+    error_text: str | None
+    remedy: str | None
 
 
 class AuditRecord(Model):
@@ -153,6 +155,8 @@ class ChangedDelivery(ResultSoFar):
     webhook_id: str
     channel: Channel
     finished_at: datetime | None
+    error_text: str | None
+    remedy: str | None
 
 
 class CurrentKey(Model):
@@ -336,6 +340,8 @@ class LatestResultView(ResultSoFar):
     webhook_id: str
     webhook_name: str | None
     channel: Channel
+    error_text: str | None
+    remedy: str | None
 
 
 class EventSummary(EventBase):
@@ -367,11 +373,20 @@ class EventTypeView(Model):
     updated_at: datetime
 
 
+class LeftOutView(Model):
+    webhook_id: str
+    error: str
+    text: str
+    error_text: str | None
+    remedy: str | None
+
+
 class EventView(EventBase):
     timestamp: datetime
     data: Any
     channels: list[str]
     acknowledged: AcknowledgementView | None
+    left_out: list[LeftOutView]
     deliveries: list[DeliveryView]
 
 
@@ -386,6 +401,8 @@ class FailingTarget(Model):
     error: str | None
     text: str
     event_id: str
+    error_text: str | None
+    remedy: str | None
 
 
 class FiringLinks(Model):

@@ -42,10 +42,14 @@ Answer = Literal["succeeded", "sent", "failed", "timed_out", "gone"]
 DEFAULTS = HealthDefaults()
 LOST = frozenset({"bounced", "dropped"})
 """What a provider reports of an email that will not arrive."""
+FILTER = "filter"
+"""In `failing` beside the targets: the filter has failed on an event, which was not sent. The webhook counts as failing
+at once, until the filter is changed: events that the filter takes later do not bring back the one that it left out."""
 CLEAN: dict[str, None] = dict.fromkeys(("url_failing_since", "url_failures", "timeouts", "throttled_until"))
 """The records of a URL that works."""
 _RECORDED = (
     *("tenant", "url", "enabled", "disabled_reason", "disabled_at", "disable_after", "alert_after"),
+    *("filter_errors", "filter_error"),
     *("failing", "unhealthy_since", "failing_from", "last_success_at", "slow_at", *CLEAN),
 )
 
@@ -186,9 +190,15 @@ def set_failing(webhook: Webhook, failing: dict[str, Failure]) -> None:
 
 def drop_removed_targets(webhook: Webhook) -> None:
     """Forget the failures of targets that the webhook no longer has."""
-    left = {part_of(target.id) for target in targets_of(webhook)}
+    left = {part_of(target.id) for target in targets_of(webhook)} | {FILTER}
     if webhook.failing.keys() - left:
         set_failing(webhook, {name: failure for name, failure in webhook.failing.items() if name in left})
+
+
+def forget_filter_errors(webhook: Webhook) -> None:
+    """Let the webhook, whose filter has changed, not be failing because of the one before."""
+    webhook.filter_errors = webhook.filter_error = None
+    set_failing(webhook, {name: failure for name, failure in webhook.failing.items() if name != FILTER})
 
 
 def begin_anew(webhook: Webhook) -> None:
@@ -269,6 +279,8 @@ def _note_success(webhook: Webhook, result: AttemptResult) -> None:
 
 def _note_failure(webhook: Webhook, result: AttemptResult, defaults: HealthDefaults) -> None:
     set_failing(webhook, webhook.failing | {result.target: _failure(webhook, result, defaults)})
+    if result.target == FILTER:
+        webhook.filter_errors, webhook.filter_error = (webhook.filter_errors or 0) + 1, result.text
     if not result.tells_of_url:
         return
     webhook.url_failures = (webhook.url_failures or 0) + 1
@@ -285,7 +297,8 @@ def _failure(webhook: Webhook, result: AttemptResult, defaults: HealthDefaults) 
     before = webhook.failing.get(result.target)
     since, failures = (min(before.since, result.at), before.failures + 1) if before else (result.at, 1)
     limit = webhook.alert_after or defaults.alert_after
-    counted = {"since": since, "failures": failures, "failing_from": limit.reached_at(since, failures)}
+    failing_from = since if result.target == FILTER else limit.reached_at(since, failures)
+    counted = {"since": since, "failures": failures, "failing_from": failing_from}
     if before and before.at > result.at:
         return before.model_copy(update=counted)
     return Failure(
@@ -304,6 +317,9 @@ async def _has(session: AsyncSession, webhook: Webhook, target: str) -> bool:
         return True
     if target == URL.name:
         return bool(webhook.url)
+    if target == FILTER:
+        await session.refresh(webhook, ("filter",))
+        return bool(webhook.filter)
     await session.refresh(webhook, ("targets",))
     return any(part_of(each.id) == target for each in targets_of(webhook))
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
@@ -19,7 +19,7 @@ from hookkeeper.registry.models import MOVING, Webhook, WebhookPattern, without_
 from hookkeeper.registry.storage.database import Database, lock
 from hookkeeper.registry.storage.direct_reads import DirectReads
 from hookkeeper.registry.storage.paging import read_page_of_large, read_page_of_matching
-from hookkeeper.registry.webhooks.health import begin_anew, drop_removed_targets, status_column
+from hookkeeper.registry.webhooks.health import begin_anew, drop_removed_targets, forget_filter_errors, status_column
 from hookkeeper.registry.webhooks.matching import Matching, MatchingWebhook, patterns_for
 from hookkeeper.registry.webhooks.reads import FoundWebhooks, WebhookReads
 from hookkeeper.times import rfc3339, utc_now
@@ -271,13 +271,6 @@ class Webhooks:
             add_entry(session, entry)
         return webhook
 
-    async def note_filter_error(self, webhook_id: str, error: str) -> None:
-        """Count an event for which the filter failed."""
-        count = func.coalesce(Webhook.filter_errors, 0) + 1
-        query = update(Webhook).where(Webhook.id == webhook_id).values(filter_errors=count, filter_error=error)
-        async with self._database.write() as session:
-            await session.execute(query)
-
     async def delete(self, webhook_id: str, tenant: str | None, entry: AuditEntry | None = None) -> bool:
         """Delete a webhook and, through its foreign key, its patterns; False if there is none."""
         query = delete(Webhook).where(Webhook.id == webhook_id, *_of(tenant)).returning(Webhook.id)
@@ -298,7 +291,7 @@ def _apply(changes: dict[str, Any], webhook: Webhook) -> bool:
     if "url" in changed or ("enabled" in changed and changes["enabled"]):
         begin_anew(webhook)
     if "filter" in changed:
-        webhook.filter_errors = webhook.filter_error = None
+        forget_filter_errors(webhook)
     if "rate_limit" in changed:
         webhook.next_slot_at = None  # times reserved at the old rate do not apply to the new one
     for name, value in changes.items():

@@ -16,8 +16,9 @@ from hookkeeper.content import filters
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
 from hookkeeper.content.search_terms import Key, keys_of, keys_of_channels
+from hookkeeper.content.text import truncate
 from hookkeeper.kinds import KINDS
-from hookkeeper.messages.event import Delivery, EventInput
+from hookkeeper.messages.event import Delivery, EventInput, LeftOut
 from hookkeeper.messages.outcomes import ReservedTime
 from hookkeeper.policy import OrderPolicy
 from hookkeeper.registry.catalogue import EventRules
@@ -26,12 +27,14 @@ from hookkeeper.registry.models import HANGING_RATE, Webhook
 from hookkeeper.registry.storage.database import RegistryUnavailable
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.tenants.tenants import TenantDeleted
+from hookkeeper.registry.webhooks.health import FILTER, MAX_TEXT, AttemptResult
 from hookkeeper.registry.webhooks.matching import MatchingWebhook, hears
 from hookkeeper.registry.webhooks.targets import Target, targets_of
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.catalogue.schema_validation import check_data
 from hookkeeper.services.errors import Invalid, NotFound, NotKnown, TenantSuspended, TooLarge
 from hookkeeper.services.events.new_event import NewEvent, digest
+from hookkeeper.services.incidents import IncidentCalls, calls_after
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.starts.backlog import Backlog
 from hookkeeper.services.starts.event_starts import EventStarts
@@ -52,6 +55,8 @@ MAX_RESERVED = 10
 """Webhooks that hang for which accepting an event reserves times."""
 LATEST_WEBHOOKS, MAX_NAMED = 100, 5
 """Webhooks whose tenants are looked up for an event without a webhook, and tenants that its note names."""
+MAX_LEFT_OUT = 100
+"""Webhooks whose filter failed that an event names."""
 MAX_CLOCK_SKEW = timedelta(minutes=1)
 """A `deliver_at` this far in the past comes from a clock that is a little off: the event is delivered now."""
 MAX_AHEAD = timedelta(days=366)
@@ -79,6 +84,8 @@ class EventIngest:
         self._store = store
         self._sandbox = sandbox
         self._rates = RateLimits()
+        alerted = bool(settings.alert_emails or settings.alert_services)
+        self._incidents = IncidentCalls(gateway.incidents, always_alert=alerted)
         self.starts = EventStarts(gateway, store.rows, settings.max_events_per_run)
         self.backlog = Backlog(settings.max_events_not_started)
 
@@ -157,7 +164,7 @@ class EventIngest:
         )
         listening = [webhook for webhook in listening if hears(webhook.channels, event.channels)]
         outgoing = OutgoingEvent(event_id, event.type, event.tenant, event.timestamp or now, event.data, event.channels)
-        webhooks, filter_errors = await self._filter(listening, outgoing)
+        webhooks, left_out = await self._filter(listening, outgoing)
         order_keys = await self._order_keys(webhooks, outgoing)
         if in_batch is not None and any(webhook.ordered for webhook in webhooks):
             await asyncio.wait([in_batch.earlier])
@@ -165,14 +172,14 @@ class EventIngest:
         slots = await self._slots(webhooks, now) if is_due else {}
         expected = _expected(webhooks, now)
         deliveries = deliveries_to(webhooks, order_keys, slots, is_due=is_due)
-        made = self._input(event, event_id, now, deliveries, quick=is_due and expected == "quick")
+        made = self._input(event, event_id, now, deliveries, quick=is_due and expected == "quick", left_out=left_out)
         run = _new_run(made, size, expected=expected, search_keys=search_keys)
         if in_batch is not None:
             run = replace(run, has_place=in_batch.end)
         may_succeed = all(webhook.may_succeed_now for webhook in webhooks)
         started = await self._start(run, may_share=may_share and may_succeed)
-        if filter_errors and not started.duplicate:
-            await self._count_filter_errors(filter_errors)
+        if left_out and not started.duplicate:
+            await self._note_left_out(made)
         return started
 
     async def _start(self, run: NewRun, *, may_share: bool = False) -> EventSnapshot:
@@ -225,19 +232,25 @@ class EventIngest:
 
     async def _filter(
         self, webhooks: Sequence[MatchingWebhook], event: OutgoingEvent
-    ) -> tuple[list[MatchingWebhook], dict[str, str]]:
-        """Return the webhooks whose filter matches, and the errors of filters by webhook; an error means no match."""
+    ) -> tuple[list[MatchingWebhook], tuple[LeftOut, ...]]:
+        """Return the webhooks whose filter matches, and those whose filter fails: an error means no match."""
         filtered = [webhook for webhook in webhooks if webhook.filter is not None]
         if not filtered:
-            return list(webhooks), {}
+            return list(webhooks), ()
         answers = await self._sandbox.for_(event.tenant).call_each(
             filters.matches, [webhook.filter or "" for webhook in filtered], event.shown()
         )
         matches = {webhook.id: answer for webhook, answer in zip(filtered, answers, strict=True)}
-        errors = {webhook_id: str(answer) for webhook_id, answer in matches.items() if isinstance(answer, ContentError)}
-        for webhook_id, error in errors.items():
-            log.warning("filter failed", webhook=webhook_id, tenant=event.tenant, event_id=event.id, error=error)
-        return [webhook for webhook in webhooks if matches.get(webhook.id, True) is True], errors
+        left_out = tuple(
+            LeftOut(webhook_id=webhook_id, text=truncate(str(answer), MAX_TEXT))
+            for webhook_id, answer in matches.items()
+            if isinstance(answer, ContentError)
+        )
+        for each in left_out:
+            log.warning(
+                "filter failed", webhook=each.webhook_id, tenant=event.tenant, event_id=event.id, error=each.text
+            )
+        return [webhook for webhook in webhooks if matches.get(webhook.id, True) is True], left_out
 
     async def _order_keys(self, webhooks: Sequence[MatchingWebhook], event: OutgoingEvent) -> dict[str, str]:
         """Return digests of the keys of ordered webhooks. One that cannot be evaluated is left out, as if missing."""
@@ -271,6 +284,7 @@ class EventIngest:
         *,
         only_to: str | None = None,
         quick: bool = False,
+        left_out: Sequence[LeftOut] = (),
     ) -> EventInput:
         return EventInput(
             id=event_id,
@@ -285,18 +299,35 @@ class EventIngest:
             deliveries=deliveries,
             max_hold=self._settings.max_hold.total_seconds(),
             quick=quick,
+            left_out=tuple(left_out[:MAX_LEFT_OUT]),
             traceparent=(
                 tracing.of_new_event(event.tenant, event_id, event.type) if self._settings.traces_events else None
             ),
         )
 
-    async def _count_filter_errors(self, errors: dict[str, str]) -> None:
-        """Count them in the registry. A failure is only logged, because the event is already accepted."""
+    async def _note_left_out(self, event: EventInput) -> None:
+        """Let the webhooks that left the event out be failing, and call their incidents.
+
+        The event is already accepted, so if that fails, it is only logged. The next event for them notes it again.
+        """
+        results = [
+            AttemptResult(
+                each.webhook_id,
+                "failed",
+                event.accepted_at,
+                target=FILTER,
+                error=each.error,
+                text=each.text,
+                event_id=event.id,
+            )
+            for each in event.left_out
+        ]
         try:
-            for webhook_id, error in errors.items():
-                await self._store.webhooks.note_filter_error(webhook_id, error)
+            changes = await self._store.health.record(results, self._settings.health_defaults)
         except RegistryUnavailable as error:
-            log.warning("filter errors not counted", error=str(error), webhooks=list(errors))
+            log.warning("filter errors not noted", error=str(error), event_id=event.id, tenant=event.tenant)
+        else:
+            await self._incidents.make(event.tenant, calls_after(changes, {}, utc_now()), {})
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.registry.webhooks.health import LOST, MAX_TEXT, AttemptResult, HealthChange
 from hookkeeper.registry.webhooks.targets import part_of
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
-from hookkeeper.services.webhooks.incidents import IncidentCalls, calls_after
+from hookkeeper.services.incidents import IncidentCalls, calls_after
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now

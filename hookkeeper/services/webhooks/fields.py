@@ -22,6 +22,7 @@ from hookkeeper.services.fields import (
     SHOWN_AS_GIVEN,
     Channels,
     EventPattern,
+    Explained,
     Headers,
     Line,
     MetadataText,
@@ -153,11 +154,12 @@ class WebhookChanges(WebhookFields):
     model_config = with_examples({"url": "https://acme.example/new-hook"}, {"enabled": True})
 
 
-class FailingTarget(ResponseModel):
+class FailingTarget(Explained):
     """A target of the webhook whose latest attempt has failed."""
 
     target: str
-    """`webhook` for the URL; else `email.1`, `notification.2`, …"""
+    """`webhook` for the URL; else `email.1`, `notification.2`, …; `filter` if the filter has failed on an event, which
+    was not sent to this webhook."""
     since: Time
     """The first failed attempt since the latest success."""
     failures: int
@@ -177,8 +179,8 @@ class WebhookHealth(ResponseModel):
 
     status: HealthStatus
     """`new`: no attempt was made yet. `healthy`: the latest attempt of every target has succeeded. `degraded`: that of
-    a target has failed. `failing`: a target has failed as often in a row, or for as long, as `alert_after` says.
-    `paused` and `disabled` take the place of the others."""
+    a target has failed. `failing`: a target has failed as often in a row, or for as long, as `alert_after` says,
+    or its filter has failed on an event. `paused` and `disabled` take the place of the others."""
     failing_since: Time | None
     """The first of these failed attempts."""
     failures: int

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.store import Store
 from hookkeeper.registry.webhooks.alerts import due
-from hookkeeper.services.webhooks.incidents import IncidentCalls
+from hookkeeper.services.incidents import IncidentCalls
 from hookkeeper.temporal.bulk.releases import Releases
 from hookkeeper.times import utc_now
 
