@@ -191,7 +191,11 @@ async def _show(
         event=views.event(_with_deliveries(snapshot, shown), links),
         counts=_counts(snapshot.state),
         worst=deliveries[0].status if deliveries else "",
-        names=await names_of(store, caller, (each.webhook_id for each in (*shown, *snapshot.event.left_out))),
+        names=await names_of(
+            store,
+            caller,
+            [delivery.webhook_id for delivery in shown] + [left.webhook_id for left in snapshot.event.left_out],
+        ),
         actions=buttons_for((delivery.status for delivery in deliveries), for_all=True),
         actions_of={delivery.id: buttons_for([delivery.status]) for delivery in shown},
         suspended=is_suspended and can_write,
