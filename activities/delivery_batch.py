@@ -287,8 +287,9 @@ class BatchRunner:
             log.exception("results do not count for the health of the webhooks", tenant=tenant)
 
     async def _act(self, this: BatchTry, tenant: str, made: Mapping[OutcomeKey, Made], webhooks: FoundWebhooks) -> None:
-        if made:
-            await self._after_attempts(tenant, [*made.values()], webhooks.readable, this.clock_offset)
+        counted = [each for (number, _), each in made.items() if not this.batch.events[number].is_test]
+        if counted:
+            await self._after_attempts(tenant, counted, webhooks.readable, this.clock_offset)
 
     async def _make_attempts(
         self, this: BatchTry, tenant: str, numbers: Numbers, webhooks: FoundWebhooks, make_attempt: MakeAttempt
@@ -337,7 +338,7 @@ class BatchRunner:
             outcome = await traced(make_attempt, attempt)
         except ContentError as error:
             outcome = attempt.bad_template(error)
-        wants_alerts = self._always_alert or webhook.on_failure is not None
+        wants_alerts = (self._always_alert or webhook.on_failure is not None) and not context.message.is_test
         return outcome.model_copy(update={"alerts": True}) if wants_alerts else outcome
 
 

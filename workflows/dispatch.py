@@ -113,6 +113,7 @@ def begin_attempts(
         data=event.data if is_inline else None,
         data_inline=is_inline,
         attempts=requests,
+        is_test=event.is_test,
         traceparent=event.traceparent,
     )
 

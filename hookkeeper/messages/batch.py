@@ -39,6 +39,7 @@ class EventAttempts(Message):
     data_inline: bool = True
     """False: the data is read from the first event of the run's own history."""
     attempts: tuple[AttemptRequest, ...]
+    is_test: bool = False
     traceparent: str | None = None
     """The context in which the attempts are traced."""
 

@@ -204,6 +204,8 @@ class EventInput(Message):
     """Its webhooks have recently answered within a second: the first attempts are made within the workflow task."""
     traceparent: str | None = None
     """The context in which its run and its attempts are traced (`hookkeeper.tracing`)."""
+    is_test: bool = False
+    """Sent to one webhook to try it: its attempts change no health, and no alert tells of them."""
     left_out: tuple[LeftOut, ...] = ()
     """Webhooks that should have had it, at most a hundred."""
     parts: int = 1

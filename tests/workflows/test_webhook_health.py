@@ -236,3 +236,28 @@ async def test_an_outcome_that_the_registry_cannot_record_is_kept(instance: Inst
     assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1]
     assert len(inbox.requests) == 1
     assert (await health(instance, webhook))["status"] == "healthy"
+
+
+async def test_a_test_event_neither_begins_nor_ends_an_incident(
+    instance: Instance, inbox: Receiver, desk: Receiver
+) -> None:
+    webhook = await instance.webhook(
+        inbox.url, retry=ONCE, alert_after={"attempts": 1}, on_failure=alerts_to(desk), disable_after=0
+    )
+
+    async def test() -> str:
+        answer = await instance.http.post(f"/v1/webhooks/{webhook['id']}/test")
+        return str((await instance.until_closed(answer.json()["id"]))["status"])
+
+    inbox.otherwise = Answer(500)
+    assert await test() == "failed"
+    assert (await health(instance, webhook))["status"] == "new"
+    failed = await instance.send()
+    await until_health(instance, webhook, "failing")
+    inbox.otherwise = Answer(200)
+    assert await test() == "succeeded"
+    assert (await health(instance, webhook))["status"] == "failing", "its events still wait for the cure"
+    await instance.http.post(f"/v1/events/{failed['id']}/redeliver")
+    await until_health(instance, webhook, "healthy")
+    await desk.got(2)
+    assert [alert["kind"] for alert in alerts_at(desk)] == ["failing", "recovered"], "none of a test event"

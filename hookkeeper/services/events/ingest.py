@@ -132,7 +132,8 @@ class EventIngest:
         be in the catalogue. Raises what `accept` does.
         """
         size = self._check_size(event)
-        run = self._input(event, event_id, utc_now(), tuple(deliveries_of(webhook, manual=True)), only_to=webhook.id)
+        made = self._input(event, event_id, utc_now(), tuple(deliveries_of(webhook, manual=True)), only_to=webhook.id)
+        run = made.model_copy(update={"is_test": True})
         async with _in_time():
             search_keys = await self._check_rules(event, is_test=True)
             return await self._start(_new_run(run, size, search_keys=search_keys))
