@@ -22,7 +22,7 @@ BUDGETS = {
     "hookkeeper/crypto": 400,
     "hookkeeper/egress": 1_585,
     "hookkeeper/mail": 750,
-    "hookkeeper/messages": 1_195,
+    "hookkeeper/messages": 1_200,
     "hookkeeper/registry": 9_060,
     "hookkeeper/sandbox": 765,
     "hookkeeper/services": 5_875,
