@@ -105,6 +105,7 @@ async def test_an_event_is_shown_with_all_deliveries_and_attempts(instance: Inst
         "accepted_at": event["accepted_at"],
         "finished_at": None,
         "acknowledged": None,
+        "left_out": [],
         "workflow_id": accepted["workflow_id"],
         "run_id": event["run_id"],
         "links": accepted["links"] | {"temporal": f"{accepted['links']['temporal']}/{event['run_id']}/timeline"},
@@ -128,6 +129,8 @@ async def test_an_event_is_shown_with_all_deliveries_and_attempts(instance: Inst
                         "request_digest": attempt["request_digest"],
                         "response_headers": {"content-type": "text/plain; charset=utf-8", "server": SERVER_SOFTWARE},
                         "response_excerpt": "busy",
+                        "error_text": "The receiver's proxy cannot reach it: 503 Service Unavailable",
+                        "remedy": attempt["remedy"],
                     }
                 ],
                 "attempts_omitted": 0,

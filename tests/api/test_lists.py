@@ -141,6 +141,8 @@ async def test_each_filter_finds_the_right_events(instance: Instance, inbox: Rec
     assert latest == {
         **{"delivery": bad["id"], "webhook_id": bad["id"], "webhook_name": "Shop", "channel": "webhook"},
         **{"status": "retrying", "reason": None, "attempts": 1, "status_code": 500, "error": "http_500"},
+        "error_text": "The receiver has an error of its own: 500 Internal Server Error",
+        "remedy": "Look into the receiver's log.",
     }
     (row,) = await listed(instance, type="last", needs_attention="true")
     assert row["needs_attention"] == row["webhooks"] == [last["id"]]
@@ -185,6 +187,7 @@ async def test_a_listed_event_has_its_status_times_and_links(instance: Instance,
         "latest": {
             **{"delivery": webhook["id"], "webhook_id": webhook["id"], "webhook_name": inbox.url, "channel": "webhook"},
             **{"status": "succeeded", "reason": None, "attempts": 1, "status_code": 200, "error": None},
+            **{"error_text": None, "remedy": None},
             "next_attempt_at": None,
         },
     }

@@ -143,11 +143,14 @@ async def test_the_overview_begins_with_what_is_wrong(instance: Instance) -> Non
         page = await browser.page("/")
         text = cells(page)
         assert re.search(
-            r"failing since [-0-9: ]{19} 503 5 failures ?<b>no database</b>Its latest event 2 ?at 20", text
+            r"failing since [-0-9: ]{19} 503 5 failures ?The receiver's proxy cannot reach it: "
+            r"503 Service Unavailable: <b>no database</b>Its latest event 2 ?at 20",
+            text,
         )
         assert f"/events/evt_failed_0?tenant={tenant}" in page.links()
         assert re.search(
-            r"Paused. paused since [-0-9: ]{19} 503 1 failure ?<b>no database</b>Its latest event 1 ", text
+            r"Paused. paused since [-0-9: ]{19} 503 1 failure ?The receiver.* Unavailable: <b>no database</b>Its latest event 1 ",
+            text,
         ), text
         await instance.http.patch(f"/v1/webhooks/{paused}", json={"enabled": False})
         assert "1 webhook is failing, 1 is disabled, 1 event" in (await sentence(browser)).text

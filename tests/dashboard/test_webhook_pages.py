@@ -49,7 +49,7 @@ async def test_the_list_names_the_error_of_each_failing_webhook_and_finds_those_
         html = (await browser.get(path)).text
         assert HOSTILE not in html
         text = " ".join(Page(html).text.split())
-        assert re.search(r"Shop .*degraded ?503 1 failure ?over capacity", text)
+        assert re.search(r"Shop .*degraded ?503 1 failure ?The receiver's proxy .* Unavailable: over capacity", text)
         assert re.search(r"CRM .*new ", text)
         page = await browser.page(f"{path}&status=degraded")
         assert ("Shop" in page.text, "CRM" in page.text) == (True, False)
