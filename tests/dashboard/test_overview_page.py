@@ -149,7 +149,8 @@ async def test_the_overview_begins_with_what_is_wrong(instance: Instance) -> Non
         )
         assert f"/events/evt_failed_0?tenant={tenant}" in page.links()
         assert re.search(
-            r"Paused. paused since [-0-9: ]{19} 503 1 failure ?The receiver.* Unavailable: <b>no database</b>Its latest event 1 ",
+            r"Paused. paused since [-0-9: ]{19} 503 1 failure ?The receiver.* Unavailable: "
+            r"<b>no database</b>Its latest event 1 ",
             text,
         ), text
         await instance.http.patch(f"/v1/webhooks/{paused}", json={"enabled": False})
