@@ -33,7 +33,7 @@ from hookkeeper.registry.store import Store
 from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.events.ingest import EventIngest
 from hookkeeper.services.events.scheduled_ingest import ScheduledEventIngest
-from hookkeeper.services.incidents import IncidentCalls
+from hookkeeper.services.incidents import incident_calls
 from hookkeeper.services.system.settings import mail_provider, operator_alerts
 from hookkeeper.services.webhooks.runs import WebhookRuns
 from hookkeeper.settings import Settings
@@ -102,17 +102,9 @@ async def open_activities(
 
 def webhook_runs(store: Store, settings: Settings, gateway: Gateway) -> WebhookRuns:
     """Make what starts the runs of webhooks that are missing."""
-    calls = _incident_calls(gateway, settings)
+    calls = incident_calls(gateway, settings)
     return WebhookRuns(
         store, gateway.releases, calls, settings.disable_after, probes=settings.probe_interval is not None
-    )
-
-
-def _incident_calls(gateway: Gateway, settings: Settings) -> IncidentCalls:
-    return IncidentCalls(
-        gateway.incidents,
-        always_alert=operator_alerts(settings) is not None,
-        probes=settings.probe_interval is not None,
     )
 
 
@@ -122,7 +114,7 @@ def _activities(temporal: Client, store: Store, settings: Settings, clients: Cli
     concurrency = TenantConcurrency(settings.max_concurrent_activities, settings.max_concurrent_per_tenant)
     memory = WorkerMemory(settings.max_bytes_in_flight, settings.render_limits.body_bytes)
     renderer = Renderer(clients.sandbox, memory, settings.render_limits)
-    calls = _incident_calls(gateway, settings)
+    calls = incident_calls(gateway, settings)
     batches = BatchRunner(
         store,
         temporal,

@@ -91,9 +91,8 @@ class ApiState:
         return await doctor.examine()
 
     def _make_doctor(self) -> "Doctor":
-        from hookkeeper.services.system.doctor import (
-            Doctor,  # with the clients of a worker, which few API processes need
-        )
+        # With the clients of a worker, which few API processes need.
+        from hookkeeper.services.system.doctor import Doctor
 
         return Doctor(self.settings, gateway=self.gateway)
 

@@ -77,7 +77,7 @@ CAUSES = (
     Cause(
         "forbidden_address",
         N_("The address is not allowed"),
-        N_("Use a public address, or let the operator add its network to `HOOKKEEPER_ALLOWED_NETWORKS`."),
+        N_("Use a public address, or ask the operator to allow its network."),
     ),
     Cause(
         "bad_template",
@@ -147,9 +147,7 @@ CAUSES = (
     Cause(
         "no_recipients", N_("No address is left that the email can go to"), N_("Add an address to `to` of the email.")
     ),
-    Cause(
-        "no_email_provider", N_("No mail provider is set"), N_("Set SendGrid or SMTP in the settings of the operator.")
-    ),
+    Cause("no_email_provider", N_("No mail provider is set"), N_("Ask the operator to set SendGrid or SMTP.")),
     Cause(
         "needs_sendgrid",
         N_("The email has a template of SendGrid, and another provider is set"),

@@ -12,7 +12,9 @@ from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.webhooks.health import HealthChange
 from hookkeeper.services.errors import RateLimited
 from hookkeeper.services.rate_limits import RateLimits
+from hookkeeper.settings import Settings
 from hookkeeper.temporal.bulk.incidents import Incidents
+from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.tenant_limits import INCIDENT_LOOKS, INCIDENT_STARTS
 
@@ -64,6 +66,14 @@ class IncidentCalls:
                 await self._rates.count(who, rate, "another attempt has called meanwhile")
         except Unavailable as error:
             log.warning("the incident was not called", webhook=webhook_id, tenant=tenant, reason=str(error))
+
+
+def incident_calls(gateway: Gateway, settings: Settings) -> IncidentCalls:
+    return IncidentCalls(
+        gateway.incidents,
+        always_alert=bool(settings.alert_emails or settings.alert_services),
+        probes=settings.probe_interval is not None,
+    )
 
 
 def calls_after(changes: Sequence[HealthChange], before: Mapping[str, Webhook], now: datetime) -> dict[str, Call]:

@@ -232,6 +232,20 @@ async def test_an_event_posted_to_a_frozen_temporal_is_one_event_afterwards(
     assert count == 1
 
 
+async def test_filters_that_fail_are_noted_in_time_while_temporal_is_frozen(
+    server: KillableTemporal, shaky: Instance
+) -> None:
+    """Their incidents are called, which is no part of accepting the event."""
+    webhooks = [await shaky.webhook("http://127.0.0.1:9000/", filter="event.data.amount > 1") for _ in range(3)]
+    server.signal(signal.SIGSTOP)
+    try:
+        answer = await post(shaky, "unfiltered", data={})
+        assert answer.status_code == 202, answer.text
+        assert all(webhook["id"] in answer.json()["note"] for webhook in webhooks)
+    finally:
+        server.signal(signal.SIGCONT)
+
+
 # The registry
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import structlog
 
 from hookkeeper import ids, metrics, tracing
+from hookkeeper.asyncio_tasks import stop
 from hookkeeper.content import filters
 from hookkeeper.content.context import OutgoingEvent
 from hookkeeper.content.errors import ContentError
@@ -34,7 +35,7 @@ from hookkeeper.sandbox.pool import Sandbox
 from hookkeeper.services.catalogue.schema_validation import check_data
 from hookkeeper.services.errors import Invalid, NotFound, NotKnown, TenantSuspended, TooLarge
 from hookkeeper.services.events.new_event import NewEvent, digest
-from hookkeeper.services.incidents import IncidentCalls, calls_after
+from hookkeeper.services.incidents import calls_after, incident_calls
 from hookkeeper.services.rate_limits import RateLimits
 from hookkeeper.services.starts.backlog import Backlog
 from hookkeeper.services.starts.event_starts import EventStarts
@@ -84,14 +85,15 @@ class EventIngest:
         self._store = store
         self._sandbox = sandbox
         self._rates = RateLimits()
-        alerted = bool(settings.alert_emails or settings.alert_services)
-        self._incidents = IncidentCalls(gateway.incidents, always_alert=alerted)
+        self._incidents = incident_calls(gateway, settings)
+        self._calls: set[asyncio.Task[None]] = set()
         self.starts = EventStarts(gateway, store.rows, settings.max_events_per_run)
         self.backlog = Backlog(settings.max_events_not_started)
 
     async def aclose(self) -> None:
-        """Stop the starts of runs that are under way: they are repeated from rows."""
+        """Stop the starts of runs that are under way: they are repeated from rows. So are calls of incidents."""
         await self.starts.aclose()
+        await asyncio.gather(*map(stop, self._calls))
 
     async def accept(
         self,
@@ -307,7 +309,7 @@ class EventIngest:
         )
 
     async def _note_left_out(self, event: EventInput) -> None:
-        """Let the webhooks that left the event out be failing, and call their incidents.
+        """Let the webhooks that left the event out be failing, and call their incidents in the background.
 
         The event is already accepted, so if that fails, it is only logged. The next event for them notes it again.
         """
@@ -328,7 +330,10 @@ class EventIngest:
         except RegistryUnavailable as error:
             log.warning("filter errors not noted", error=str(error), event_id=event.id, tenant=event.tenant)
         else:
-            await self._incidents.make(event.tenant, calls_after(changes, {}, utc_now()), {})
+            calls = calls_after(changes, {}, utc_now())
+            task = asyncio.create_task(self._incidents.make(event.tenant, calls, {}))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from hookkeeper.registry.suppressions import Suppressions
 from hookkeeper.registry.webhooks.health import LOST, MAX_TEXT, AttemptResult, HealthChange
 from hookkeeper.registry.webhooks.targets import part_of
 from hookkeeper.services.fields import EVENT_ID, TENANT_PATTERN
-from hookkeeper.services.incidents import IncidentCalls, calls_after
+from hookkeeper.services.incidents import calls_after, incident_calls
 from hookkeeper.settings import Settings
 from hookkeeper.temporal.gateway import Gateway
 from hookkeeper.times import utc_now
@@ -251,7 +251,7 @@ async def _note_health(reports: list[Report], store: Store, gateway: Gateway, se
 async def _call_incidents(
     changes: Sequence[HealthChange], known: Mapping[str, Webhook], gateway: Gateway, settings: Settings
 ) -> None:
-    calls = IncidentCalls(gateway.incidents, always_alert=bool(settings.alert_emails or settings.alert_services))
+    calls = incident_calls(gateway, settings)
     for webhook_id, call in calls_after(changes, known, utc_now()).items():
         await calls.make(known[webhook_id].tenant, {webhook_id: call}, known)
 
