@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BUDGETS = {
-    "activities": 3_120,
+    "activities": 3_110,
     "api": 6_800,
     "cli": 5_930,
     "dashboard": 4_860,
@@ -25,7 +25,7 @@ BUDGETS = {
     "hookkeeper/messages": 1_200,
     "hookkeeper/registry": 9_060,
     "hookkeeper/sandbox": 765,
-    "hookkeeper/services": 5_875,
+    "hookkeeper/services": 5_890,
     "hookkeeper/targets": 385,
     "hookkeeper/temporal": 4_690,
     "hookkeeper": 2_930,
