@@ -15,7 +15,7 @@ DEV := $(VENV)/.stamp-dev
 BENCH := $(VENV)/.stamp-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-more check format messages client docs release fuzz svix-clients drill production-like bench audit lock clean FORCE
+.PHONY: help demo dev test test-all test-rest test-alone check format messages client docs release fuzz svix-clients drill production-like bench audit lock clean FORCE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,13 +26,17 @@ demo: $(RUNTIME) ## Start everything and show the delivery of one event (DEMO_ON
 dev: $(RUNTIME) ## Start Temporal, a worker and the API, and keep them running
 	@$(BIN)/hookkeeper dev $(ARGS)
 
-test test-more: export PYTHONDONTWRITEBYTECODE :=  # where it is set, each process that a test starts compiles all modules
-test: $(DEV) ## Test Hookkeeper against a real Temporal server (ARGS="-k signing" selects some; see also test-more)
-	@$(BIN)/python -m pytest $(IN_PARALLEL) --ignore tests/more $(ARGS)
+test test-rest test-alone: export PYTHONDONTWRITEBYTECODE :=  # where it is set, each process that a test starts compiles all modules
+test: $(DEV) ## Test what is pure, and each promise of the docs through a real Temporal server (ARGS="-k signing" selects some)
+	@$(BIN)/python -m pytest $(IN_PARALLEL) -m "pure or promise" $(ARGS) || test $$? = 5  # 5: ARGS select none
 
-test-more: $(DEV) ## Test what is around it: drills, documentation, examples, packages, the chart, releases
-	@$(BIN)/python -m pytest $(IN_PARALLEL) -m "not alone" tests/more $(ARGS) || test $$? = 5  # 5: ARGS select none
-	@$(BIN)/python -m pytest -m alone tests/more $(ARGS) || test $$? = 5
+test-all: test test-rest test-alone ## Test everything: also each case beside a promise, drills, docs, the chart, releases, pages in a browser
+
+test-rest: $(DEV)
+	@$(BIN)/python -m pytest $(IN_PARALLEL) -m "not (pure or promise or alone)" $(ARGS) || test $$? = 5
+
+test-alone: $(DEV)
+	@$(BIN)/python -m pytest -m alone $(ARGS) || test $$? = 5
 
 svix-clients: $(DEV) ## Let Svix's clients for JavaScript and Go, and its command line, call the API, where npm, go and svix are installed
 	@SVIX_CLIENTS=1 $(BIN)/python -m pytest tests/extensions/svix/test_svix_other_clients.py $(ARGS)

@@ -36,7 +36,7 @@ from instances import Instance, running_instance
 from receivers import Receiver, receiver
 from timeouts import WAIT_TIMEOUT, FutureClock
 
-pytest_plugins = ["chromium", "databases", "hangs"]
+pytest_plugins = ["chromium", "databases", "hangs", "tiers"]
 
 hypothesis.settings.register_profile("hookkeeper", deadline=None)  # an example takes long on a busy machine
 hypothesis.settings.load_profile("hookkeeper")

@@ -5,7 +5,6 @@ Then the pages that they saw are opened with scripts: none is wider than the pho
 
 import re
 
-import pytest
 from accessibility import defects
 from playwright.async_api import Browser, Locator, Page, expect
 from test_in_a_browser import log_in, reading
@@ -50,7 +49,6 @@ class Walk:
         self.seen[re.sub(r"^https?://[^/]+", "", self.page.url)] = None
 
 
-@pytest.mark.costly
 async def test_the_first_hour_needs_no_script_and_fits_a_phone(
     chromium: Browser, own_instance: Instance, inbox: Receiver
 ) -> None:

@@ -68,7 +68,6 @@ async def all_continue(dev: processes.Dev, before: list[str], accepted: list[str
         assert (await dev.until(event_id, "acme"))["status"] == "succeeded"
 
 
-@pytest.mark.costly
 async def test_what_was_accepted_before_the_backup_is_delivered_after_its_restore(
     tmp_path: Path, inbox: Receiver
 ) -> None:

@@ -73,7 +73,6 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.costly
 @pytest.mark.timeout(600)  # it starts six processes, each of which has its own time
 async def test_a_tenant_moves_while_its_events_are_posted(tmp_path: Path, tenant: str) -> None:
     """Setup: two `dev`, a router, an ordered and another webhook, a schedule, a tenant's key.

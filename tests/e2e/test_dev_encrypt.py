@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import processes
-import pytest
 
 from cli.local.temporal_server import find_binary
 from hookkeeper.crypto.signing_keys import new_secret
@@ -57,7 +56,6 @@ async def fill(dev: processes.Dev, inbox: Receiver, unreachable: str) -> tuple[s
     return event_id, [webhook["secret"].removeprefix("whsec_") for webhook in (good, bad, rotated.json())]
 
 
-@pytest.mark.costly
 async def test_nothing_on_the_disk_is_readable(tmp_path: Path, inbox: Receiver) -> None:
     """Setup: a dev with --encrypt.
     Timeline: an event with deliveries that succeed and fail, an email, a notification, an alert; a search in all

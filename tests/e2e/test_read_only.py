@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import processes
-import pytest
 from temporalio.client import Client
 
 from receivers import Receiver
@@ -39,7 +38,6 @@ async def unable_to_write(command: str, settings: Mapping[str, str]) -> AsyncIte
         await process.communicate()
 
 
-@pytest.mark.costly
 async def test_delivers_without_writing_to_a_file(temporal: Client, postgres_url: str, inbox: Receiver) -> None:
     port = processes.free_ports().api
     settings = {

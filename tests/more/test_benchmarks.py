@@ -30,7 +30,6 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT = 400
 
 
-@pytest.mark.costly
 @pytest.mark.timeout(TIMEOUT + 30)
 def test_a_small_run_measures_each_contender(tmp_path: Path) -> None:
     """Setup: Hookkeeper and bare Temporal, with receiver and load generator, each with processes of its own.
@@ -57,7 +56,6 @@ def test_a_small_run_measures_each_contender(tmp_path: Path) -> None:
     assert "bare Temporal" in next(tmp_path.glob("*.md")).read_text()
 
 
-@pytest.mark.costly
 @pytest.mark.timeout(TIMEOUT + 30)
 async def test_an_index_is_filled_once_and_pages_of_it_are_timed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

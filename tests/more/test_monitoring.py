@@ -122,7 +122,6 @@ def _is_within(part: Any, whole: Any) -> bool:
     return bool(part == whole)
 
 
-@pytest.mark.costly
 @pytest.mark.parametrize(
     "command", ["check config prometheus.yml", "check rules alerts.yml", "test rules alerts_test.yml"]
 )

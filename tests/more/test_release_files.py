@@ -65,7 +65,6 @@ def contents(packed: Path) -> dict[str, str]:
         return {each.name: tar.extractfile(each).read().decode(errors="replace") for each in tar}  # type: ignore[union-attr]
 
 
-@pytest.mark.costly
 def test_a_release_has_the_same_bytes_wherever_it_is_built(repository: Path, tmp_path: Path) -> None:
     """Setup: a repository and its clone, whose files have other times, with another time zone, language and umask.
     Proves: a release that is doubted can be built again and compared.

@@ -25,7 +25,6 @@ def folder(tmp_path: Path) -> Path:
     return with_packages(CLIENT, tmp_path / "typescript")
 
 
-@pytest.mark.costly
 async def test_the_types_of_the_api_fit_a_program_and_refuse_a_wrong_field(
     running_dev: processes.Dev, folder: Path
 ) -> None:

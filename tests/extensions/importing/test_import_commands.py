@@ -236,7 +236,6 @@ def counted(**given: int) -> Json:
     return dict.fromkeys(("added", "changed", "unchanged", "not copied"), 0) | given
 
 
-@pytest.mark.costly
 async def test_a_move_copies_everything_and_receivers_verify_with_the_old_secret(
     own_instance: Instance, inbox: Receiver, tmp_path: Path
 ) -> None:
