@@ -110,7 +110,9 @@ class HealthRecorder:
                 continue
             other = successes.get(each.request.delivery, result)
             latest = max(other, result, key=lambda success: success.at)
-            successes[each.request.delivery] = replace(latest, slow=other.slow or result.slow)
+            slowest = max(other, result, key=lambda success: (success.slow, success.duration_ms or 0))
+            latest = replace(latest, slow=slowest.slow, duration_ms=slowest.duration_ms)
+            successes[each.request.delivery] = latest
         yield from successes.values()
 
     def _result(self, made: Made, before: Webhook | None, offset: timedelta) -> AttemptResult | None:
@@ -131,6 +133,7 @@ class HealthRecorder:
                 at,
                 was_throttled=bool(before and before.throttled_until),
                 slow=slow,
+                duration_ms=outcome.duration_ms,
                 target=target,
             )
         throttle = throttled_for(before, outcome) if is_request and outcome.verdict != "gone" else 0
@@ -140,6 +143,7 @@ class HealthRecorder:
             at,
             at + timedelta(seconds=throttle) if throttle else None,
             slow=slow,
+            duration_ms=outcome.duration_ms,
             url=before.url if before else None,
             target=target,
             status_code=outcome.status_code,

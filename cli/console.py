@@ -65,14 +65,45 @@ def output_added_to(log: Path) -> Iterator[None]:
             console.file = stream
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print aligned columns; cells may contain markup. Nothing is truncated, so ids can be copied."""
-    lines = [[Text(name, "dim") for name in header], *([_cell(cell) for cell in row] for row in rows)]
-    widths = [max(cell.cell_len for cell in column) for column in zip(*lines, strict=True)]
-    for line in lines:
-        for cell, width in zip(line[:-1], widths, strict=False):
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, wide: bool = False) -> None:
+    """Print aligned columns; cells may contain markup. Nothing is truncated, so ids can be copied.
+
+    On a terminal that is too narrow, and not `wide`, the last columns of each row follow in lines of their own.
+    """
+    table = [[_cell(cell) for cell in row] for row in rows]
+    heads = [Text(name, "dim") for name in header]
+    widths = [max(cell.cell_len for cell in column) for column in zip(heads, *table, strict=True)]
+    is_narrow = not wide and out.is_terminal
+    fitting = _columns_within(out.width, widths) if is_narrow else len(widths)
+    for line in [heads, *table]:
+        is_short = sum(widths[:-1]) + 2 * len(widths[1:]) + line[-1].cell_len <= out.width
+        kept = len(line) if is_short else fitting
+        for cell, width in zip(line[: kept - 1], widths, strict=False):
             cell.pad_right(width - cell.cell_len)
-        out.print(Text("  ").join(line))
+        out.print(Text("  ").join(line[:kept]))
+        if line is not heads and kept < len(line):
+            rest = zip(header[kept:], line[kept:], strict=True)
+            _print_within(
+                out.width - 4, [Text(name, "dim").append(" " * bool(name)) + cell for name, cell in rest if cell]
+            )
+
+
+def _columns_within(width: int, widths: Sequence[int]) -> int:
+    """Return how many columns, with two spaces between them, a line has room for; at least one."""
+    ends = [sum(widths[: n + 1]) + 2 * n for n in range(len(widths))]
+    return max(1, sum(end <= width for end in ends))
+
+
+def _print_within(width: int, parts: Sequence[Text]) -> None:
+    """Print parts in indented lines of at most this width; a longer one has lines of its own."""
+    lines: list[Text] = []
+    for part in parts:
+        if lines and lines[-1].cell_len + 2 + part.cell_len <= width:
+            lines[-1] = Text("  ").join([lines[-1], part])
+        else:
+            lines += part.wrap(out, width)
+    for line in lines:
+        out.print(Text("    ") + line)
 
 
 def _cell(markup: str) -> Text:
@@ -115,6 +146,8 @@ def print_page(
     cells: Callable[[Json], Sequence[str]],
     empty: str,
     query: Json | None = None,
+    *,
+    wide: bool = False,
 ) -> None:
     """Print one page of a list: as ASCII JSON, or as a table with the cells of each item.
 
@@ -124,7 +157,7 @@ def print_page(
 
     def print_rows(_: Json) -> None:
         if page["items"] or page["next_cursor"]:
-            print_table(header, [cells(item) for item in page["items"]])
+            print_table(header, [cells(item) for item in page["items"]], wide=wide)
         else:
             out.print(NO_MATCH if is_filtered else empty, markup=False)
         if until := page.get("searched_until"):

@@ -21,6 +21,7 @@ from cli.client import (
     schedules,
     sending,
     stats,
+    status,
     suppressions,
     tenants,
     webhooks,
@@ -30,6 +31,8 @@ from cli.datadir import DEFAULT
 from cli.processes import start_without_collections
 from hookkeeper.version import VERSION
 
+START, SEND, LOOK, MANAGE, OPERATE = "Start", "Send and receive", "What is going on", "Manage", "Operate"
+"""The groups of commands in the help."""
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -39,7 +42,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def dev(
     context: typer.Context,
     data_dir: Annotated[Path, typer.Option(help="Folder for all data.")] = DEFAULT,
@@ -70,7 +73,7 @@ def _is_given(context: typer.Context, option: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Exit after the event is delivered.")] = False,
 ) -> None:
@@ -81,11 +84,11 @@ def demo(
     run_demo(once=once)
 
 
-app.command()(sending.send)
-app.command()(sending.trigger)
+app.command(rich_help_panel=SEND)(sending.send)
+app.command(rich_help_panel=SEND)(sending.trigger)
 
 
-@app.command()
+@app.command(rich_help_panel=SEND)
 def listen(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0 selects a free one.")
@@ -110,7 +113,7 @@ def listen(
 Body = Annotated[str, typer.Argument(metavar="BODY", help="The body: a text, @file, or - for standard input.")]
 
 
-@app.command()
+@app.command(rich_help_panel=SEND)
 def sign(
     body: Body,
     secret: Annotated[str, typer.Option(help="Signing key (whsec_… or whsk_…).")],
@@ -124,7 +127,7 @@ def sign(
         typer.echo(f"{name}: {value}")
 
 
-@app.command()
+@app.command(rich_help_panel=SEND)
 def verify(
     body: Body,
     secret: Annotated[list[str], typer.Option(help="Signing key (whsec_…, whsk_… or whpk_…).")],
@@ -139,7 +142,11 @@ def verify(
     typer.echo("signature verified")
 
 
-@app.command()
+app.command(rich_help_panel=LOOK)(status.status)
+app.command(rich_help_panel=LOOK)(status.explain)
+
+
+@app.command(rich_help_panel=LOOK)
 def top(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant; without the queues of all.")] = None,
     interval: Annotated[float, typer.Option(min=0.5, help="Seconds between two frames.")] = 2.0,
@@ -151,7 +158,7 @@ def top(
     stats.run_top(Api.of_environment(), tenant, interval, once=once)
 
 
-@app.command()
+@app.command(rich_help_panel=MANAGE)
 def portal_link(
     tenant: Annotated[str, typer.Argument(help="The customer who may use the link.")],
     name: Annotated[str | None, typer.Option(help="Who gets the link: shown on the pages and in lists.")] = None,
@@ -180,18 +187,18 @@ def portal_link(
     print_result(as_json, link, link["url"])
 
 
-app.add_typer(events.app, name="events")
-app.add_typer(webhooks.app, name="webhooks")
-app.add_typer(recoveries.app, name="recoveries")
-app.add_typer(schedules.app, name="schedules")
-app.add_typer(event_types.app, name="event-types")
-app.add_typer(suppressions.app, name="suppressions")
-app.add_typer(tenants.app, name="tenants")
-app.add_typer(keys.app, name="keys")
-app.command()(stats.stats)
+app.add_typer(events.app, name="events", rich_help_panel=LOOK)
+app.add_typer(webhooks.app, name="webhooks", rich_help_panel=MANAGE)
+app.add_typer(recoveries.app, name="recoveries", rich_help_panel=MANAGE)
+app.add_typer(schedules.app, name="schedules", rich_help_panel=MANAGE)
+app.add_typer(event_types.app, name="event-types", rich_help_panel=MANAGE)
+app.add_typer(suppressions.app, name="suppressions", rich_help_panel=MANAGE)
+app.add_typer(tenants.app, name="tenants", rich_help_panel=MANAGE)
+app.add_typer(keys.app, name="keys", rich_help_panel=MANAGE)
+app.command(rich_help_panel=LOOK)(stats.stats)
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE)
 def api() -> None:
     """Serve the API. Settings come from the environment (HOOKKEEPER_…, TEMPORAL_…)."""
     start_without_collections()
@@ -200,7 +207,7 @@ def api() -> None:
     run_api()
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE)
 def worker(
     local: Annotated[
         bool,
@@ -218,7 +225,7 @@ def worker(
     run_worker(local=local)
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE)
 def migrate(
     registry_only: Annotated[
         bool, typer.Option("--registry-only", help="Leave the namespace as it is. Temporal need not run.")
@@ -237,7 +244,7 @@ def migrate(
     run_migrate(registry_only=registry_only, new=new, wait=wait)
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE)
 def adopt() -> None:
     """Let the namespace belong to this registry, in place of another one: after a move of either of them."""
     from cli.operators.maintenance import run_adopt
@@ -245,7 +252,7 @@ def adopt() -> None:
     run_adopt()
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE)
 def doctor(as_json: options.AsJson = False) -> None:
     """Examine Temporal, the registry, workers, keys, clocks, certificates and outgoing connections.
 
@@ -258,7 +265,7 @@ def doctor(as_json: options.AsJson = False) -> None:
     run_doctor(as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE)
 def reindex(
     since: Annotated[
         str,
@@ -276,7 +283,7 @@ def reindex(
     run_reindex(since)
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE)
 def recount(
     since: Annotated[
         str,
@@ -294,7 +301,7 @@ def recount(
     run_recount(since)
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE)
 def backup(
     target: Annotated[Path, typer.Argument(help="A new folder for the copy, which `dev --data-dir` can use.")],
     data_dir: Annotated[Path, typer.Option(help="The folder with all data of a `dev`.")] = DEFAULT,
@@ -306,7 +313,7 @@ def backup(
     run_backup(DataDir(data_dir), target)
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE)
 def promote() -> None:
     """Let workers of HOOKKEEPER_DEPLOYMENT_VERSION get all tasks, once they run. Can be repeated safely."""
     from cli.operators.maintenance import run_promote

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from api import views
 from api.access import needs
-from api.deps import AnyTenant, CallerDep, GatewayDep, LinksDep, SettingsDep, StoreDep
+from api.deps import AnyTenant, CallerDep, GatewayDep, LinksDep, SettingsDep, StoreDep, SystemDep
 from api.state import state_of
 from dashboard.charts import Counted, ShownRange, count_range
 from dashboard.event import REASONS
@@ -36,7 +36,9 @@ MAX_WEBHOOKS = 10
 """Webhooks of a table."""
 MAX_FAILED = 1000
 """Failed events that are counted."""
-Unwell = Literal["failing", "disabled", "degraded", "paused"]
+LATE = 60.0
+"""Seconds for which a delivery has been due from which on the page says so."""
+Unwell = Literal["failing", "disabled", "degraded", "slow", "paused"]
 Wrong = Literal[Unwell, "failed", "retrying", "held"]
 """What the sentence can name: states of webhooks, then failed events, then waiting deliveries."""
 STATES: tuple[Unwell, ...] = get_args(Unwell)
@@ -72,13 +74,15 @@ class Verdict:
     clauses: Sequence[Clause]
     healthy: int
     new: int
+    late: float = 0.0
+    """Seconds for which the oldest delivery has waited for a worker, if that is long."""
 
     @property
     def tone(self) -> Literal["bad", "wait", "good", "unknown"]:
         """The colour. It is green only if webhooks are healthy and nothing is wrong."""
         if not self.works or any(clause.what in BAD for clause in self.clauses):
             return "bad"
-        if self.clauses:
+        if self.clauses or self.late:
             return "wait"
         return "good" if self.healthy else "unknown"
 
@@ -106,6 +110,7 @@ async def show_overview(
     links: LinksDep,
     settings: SettingsDep,
     caller: CallerDep,
+    system: SystemDep,
     tenant: AnyTenant,
     shown: ShownRange = "24h",
 ) -> Response:
@@ -121,6 +126,8 @@ async def show_overview(
         states = await store.webhooks.count_by_state(tenant) if "webhooks:read" in caller.scopes else {}
         events, _ = await store.index.events(Search(tenant=tenant, needs_attention=True), MAX_EVENTS, None)
         clauses = clauses_of(await _numbers(store, tenant, states, counted), named)
+        times = await store.index.delivery_times(tenant)
+        late = (await system.read()).deliveries if caller.tenant is None else None
         failing, stopped = await _troubled(store, tenant, states)
         names = await names_of(store, caller, (event.latest.webhook_id for event in events if event.latest))
         is_new = not (events or (await store.index.events(Search(tenant=tenant), 1, None))[0])
@@ -131,10 +138,15 @@ async def show_overview(
         "overview.html",
         components=named_components,
         verdict=Verdict(
-            all(component.works for component in components), clauses, states.get("healthy", 0), states.get("new", 0)
+            all(component.works for component in components),
+            clauses,
+            states.get("healthy", 0),
+            states.get("new", 0),
+            late.oldest_pending if late and late.oldest_pending >= LATE else 0,
         ),
         stream=query("/live", tenant=named),
         counted=counted,
+        times=times,
         shown=shown,
         failing=failing,
         stopped=stopped,
@@ -189,7 +201,9 @@ async def _troubled(
     store: Store, tenant: str | None, states: Mapping[HealthStatus, int]
 ) -> tuple[list[TroubledWebhook], list[TroubledWebhook]]:
     """Return the webhooks that fail, the first to begin first, and some of those that are disabled or paused."""
-    failing = await store.webhooks.in_trouble(tenant, MAX_WEBHOOKS) if states.keys() & {"failing", "degraded"} else []
+    failing = (
+        await store.webhooks.in_trouble(tenant, MAX_WEBHOOKS) if states.keys() & {"failing", "degraded", "slow"} else []
+    )
     stopped: list[Webhook] = []
     for state in STOPPED:
         if state in states and (left := MAX_WEBHOOKS - len(stopped)):

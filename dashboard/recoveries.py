@@ -42,6 +42,7 @@ PERIODS = {
 }
 DONE = {
     "bulk": N_("It has started. The page follows it."),
+    "retry": N_("What waits is sent now, oldest first. The page follows it."),
     "start": N_("The recovery has started. Its events are delivered again, oldest first."),
     "pause": N_("The recovery pauses. Redeliveries in progress finish."),
     "resume": N_("The recovery continues."),
@@ -154,10 +155,17 @@ async def command_events(
 
 
 def read_recovery(form: dict[str, str]) -> dict[str, Any]:
-    """Read a form: count what failed, or with the time that was shown, deliver it again. Raises Unprocessable."""
+    """Read a form: send what waits; count what failed, or with the time that was shown, deliver it again.
+
+    Raises Unprocessable.
+    """
+    if form.get("status") == "retrying":
+        return {"status": "retrying"}
     if "since" in form:
         return {"since": form["since"], "dry_run": False}
     last = form.get("last", "")
+    if last == "incident":
+        return {"dry_run": True}
     if last not in PERIODS:
         raise Unprocessable(N_("Choose one of the times."))
     return {"since": rfc3339(utc_now() - int(last[:-1]) * UNITS[last[-1]]), "dry_run": True}

@@ -49,6 +49,7 @@ MAX_SHOWN_JSON = 64 * 1024
 """Characters of an event's data on a page."""
 NAVIGATION = (
     ("/", N_("Overview"), {"events:read"}),
+    ("/issues", N_("Issues"), {"events:read"}),
     ("/events", N_("Events"), {"events:read"}),
     ("/webhooks", N_("Webhooks"), {"webhooks:read"}),
     ("/event-types", N_("Event types"), {"events:read", "webhooks:read"}),

@@ -26,11 +26,13 @@ from hookkeeper.filters import OF_DELIVERIES
 from hookkeeper.messages.event import Attempt
 from hookkeeper.messages.rows import DeliveryRow
 from hookkeeper.registry.events.conditions import Search
+from hookkeeper.registry.events.delivery_times import DeliveryTimes
 from hookkeeper.registry.events.rows import EventRows
+from hookkeeper.registry.events.waiting import WaitingDeliveries
 from hookkeeper.registry.models import Webhook
 from hookkeeper.registry.webhooks.targets import part_of
 from hookkeeper.services.errors import ServiceError
-from hookkeeper.services.events.recoveries import RecoveryRequest
+from hookkeeper.services.events.recoveries import RecoveryRequest, incident_began
 from hookkeeper.services.webhooks.webhooks import WebhookService
 from hookkeeper.statuses import DeliveryStatus
 from hookkeeper.temporal.server.error_translation import Conflict
@@ -87,6 +89,8 @@ class History(NamedTuple):
     failed: int | None
     """Deliveries that have failed for good; None if they are too many to count."""
     failures: list[Failure]
+    waiting: WaitingDeliveries
+    times: DeliveryTimes | None
 
     @property
     def next_attempts(self) -> dict[str, datetime]:
@@ -134,11 +138,15 @@ async def show_deliveries(
 async def recover_webhook(
     request: Request, webhook: KnownWebhook, webhooks: WebhooksDep, recoveries: RecoveriesDep
 ) -> Response:
-    """Count the failed deliveries of a time; in a second step, with the time that was shown, make them again."""
+    """Count the failed deliveries of a time; in a second step, with the time that was shown, make them again. Attempt
+    what waits at once.
+    """
     try:
         state = await recoveries.of_webhook(webhook, RecoveryRequest.model_validate(read_recovery(request.state.form)))
     except (Problem, ValidationError, Conflict, ServiceError) as error:
         return await _show_overview(request, webhook, webhooks, problem=problem_of(error))
+    if state.id and state.scope.status == "retrying":
+        return redirect(query(f"/recoveries/{state.id}", done="retry"))
     if state.id:
         return redirect(path_of(webhook, done="recover"))
     return await _show_overview(request, webhook, webhooks, recovery=views.recovery(state))
@@ -172,7 +180,14 @@ async def _show_overview(
     request: Request, webhook: Webhook, webhooks: WebhookService, shown: RangeName = "24h", **context: Any
 ) -> Response:
     history = await _history(webhooks, webhook, shown) if "events:read" in webhooks.caller.scopes else None
-    context = {"history": history, "shown": shown, "recovery": None, "periods": PERIODS} | context
+    began = incident_began(webhook)
+    context = {
+        "history": history,
+        "shown": shown,
+        "recovery": None,
+        "periods": PERIODS,
+        "incident_began": began,
+    } | context
     return await show_tab(request, "overview", webhook, live=5, **context)
 
 
@@ -183,7 +198,9 @@ async def _history(webhooks: WebhookService, webhook: Webhook, shown: RangeName)
     found, _ = await index.deliveries(replace(search, delivery_statuses=NOT_DELIVERED), FAILURES, None)
     failures = [delivery for event in found for delivery in event.deliveries]
     attempts = await asyncio.gather(*(_latest_attempt(webhooks.store.rows, delivery) for delivery in failures))
-    return History(counted, failed, list(map(Failure, failures, attempts)))
+    waiting = (await index.waiting_of_webhooks([webhook.id])).get(webhook.id, WaitingDeliveries())
+    times = await index.delivery_times(webhook.tenant, webhook.id)
+    return History(counted, failed, list(map(Failure, failures, attempts)), waiting, times)
 
 
 async def _latest_attempt(rows: EventRows, listed: DeliveryRow) -> Attempt | None:

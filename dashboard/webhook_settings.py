@@ -17,6 +17,7 @@ from dashboard.routes import PageRoute
 from dashboard.webhook import path_of, show_tab
 from hookkeeper.policy import DEFAULT_SCHEDULE, AlertAfter
 from hookkeeper.registry.models import Webhook
+from hookkeeper.registry.webhooks.health import SLOW_AFTER
 from hookkeeper.registry.webhooks.webhooks import ChangedMeanwhile
 from hookkeeper.services.field_texts import Field, by_path, fields_of, pattern_of, write_fields
 from hookkeeper.services.webhooks.fields import STEPS, NewWebhook
@@ -151,6 +152,9 @@ def _words(webhook: Webhook, operator: Settings, _: Translate) -> dict[str, str]
         "timeout": duration(webhook.timeout),
         "alert_after": _or_default(
             webhook.alert_after, _alert_in_words(webhook.alert_after or default.alert_after, _), _
+        ),
+        "slow_after": _or_default(
+            webhook.slow_after, _("from %(time)s") % {"time": duration(webhook.slow_after or SLOW_AFTER)}, _
         ),
         "disable_after": _or_default(
             webhook.disable_after, _("after %(time)s") % {"time": duration(seconds)} if seconds else _(NEVER), _

@@ -99,9 +99,10 @@ class RetryPolicy(BaseModel):
         return tuple(min(self.maximum, self.initial * self.coefficient**n) for n in range(self.attempts - 1))
 
 
-HealthStatus = Literal["new", "healthy", "degraded", "failing", "paused", "disabled"]
-"""The health of a webhook. `new`: no attempt was made yet. `degraded`: the latest attempt of a target has failed.
-`failing`: its `alert_after` is reached. `paused` and `disabled` take the place of the others."""
+HealthStatus = Literal["new", "healthy", "slow", "degraded", "failing", "paused", "disabled"]
+"""The health of a webhook. `new`: no attempt was made yet. `slow`: requests take longer than its `slow_after`.
+`degraded`: the latest attempt of a target has failed. `failing`: its `alert_after` is reached. `paused` and
+`disabled` take the place of the others."""
 
 
 class AlertAfter(BaseModel):

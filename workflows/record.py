@@ -118,6 +118,7 @@ class EventRecords(Recorder):
             finished_at=finished_at,
             run_id=info.run_id,
             digest=self._event.digest,
+            is_test=self._event.is_test or None,
             parts=self._event.parts,
             apart=ids.is_apart(info.workflow_id),
         )

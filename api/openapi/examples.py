@@ -11,9 +11,18 @@ from api import views
 from api.openapi import outgoing
 from api.openapi.outgoing import DATA, EVENT_ID, RUN_ID, WEBHOOK_ID
 from api.problems import Unprocessable, document
+from api.routes.issues import IssueList
 from api.routes.keys import CreatedKey, CurrentKey, KeyView, RevokedKey, ScheduleOfKey
 from api.routes.suppressions import SuppressionView
-from api.routes.system import AuditRecord, Backlog, SystemView, WaitingDeliveries, WebhookCounts
+from api.routes.system import (
+    AuditRecord,
+    Backlog,
+    DoctorReport,
+    FindingView,
+    SystemView,
+    WaitingDeliveries,
+    WebhookCounts,
+)
 from api.schemas.events import (
     ErasureAccepted,
     EventBatchItem,
@@ -43,6 +52,7 @@ from hookkeeper.services.errors import Invalid
 from hookkeeper.services.schedules.fields import ScheduleCommandAccepted, ScheduleSummary
 from hookkeeper.services.tenants.portal_links import PortalLink, PortalSessionView, ThemeView
 from hookkeeper.services.tenants.tenants import TenantView
+from hookkeeper.services.webhooks.issues import IssueView
 from hookkeeper.services.webhooks.preview import Preview, RequestPreview
 from hookkeeper.temporal.schedules.conversion import FiringRun, ScheduleSnapshot
 
@@ -221,11 +231,34 @@ STATISTICS = statistics(
     ),
 )
 
+ISSUE = IssueView(
+    tenant="acme",
+    webhook_id=WEBHOOK_ID,
+    webhook_name=WEBHOOK.name,
+    webhook_status="failing",
+    error="http_503",
+    status_code=503,
+    text="no database",
+    failed=2,
+    retrying=3,
+    since=MIDNIGHT,
+    latest_at=ENDED,
+    next_attempt_at=NEXT_MIDNIGHT,
+)
+
 SYSTEM = SystemView(
     as_of=ENDED,
     deliveries=WaitingDeliveries(oldest_pending=0.4, held=12, retrying=3, not_started=0),
-    webhooks=WebhookCounts(new=3, healthy=84, degraded=1, failing=2, paused=1, disabled=4),
+    webhooks=WebhookCounts(new=3, healthy=83, slow=1, degraded=1, failing=2, paused=1, disabled=4),
     backlog=Backlog(main=5, retry=3, bulk=0),
+)
+
+DOCTOR = DoctorReport(
+    status="warning",
+    findings=[
+        FindingView(level="well", check="registry", text="PostgreSQL 15.18, 0.4 ms a round trip", remedy=""),
+        FindingView(level="warning", check="workers", text="no worker polls", remedy="start `hookkeeper worker`"),
+    ],
 )
 
 LATEST = LatestResultView(
@@ -272,7 +305,9 @@ EXAMPLES: tuple[BaseModel, ...] = (
     EventCommandAccepted(id=EVENT_ID, command="retry", delivery=WEBHOOK_ID),
     ErasureAccepted(id=EVENT_ID, runs=1),
     STATISTICS,
+    IssueList(items=[ISSUE]),
     SYSTEM,
+    DOCTOR,
     views.recovery(RECOVERY),
     RecoveryCommandAccepted(id=RECOVERY.id, command="pause"),
     SCHEDULE,

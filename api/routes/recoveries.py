@@ -29,7 +29,8 @@ async def recover_webhook(
     webhook: KnownWebhook, recovery: RecoveryRequest, recoveries: RecoveriesDep, response: Response
 ) -> RecoveryView:
     """Redeliver the failed deliveries of a webhook in the background, oldest first, at the given rate, or slower while
-    Temporal or the workers are busy.
+    Temporal or the workers are busy. With the status `retrying`, deliveries that wait for their next attempt are
+    attempted now.
 
     A webhook can have one recovery at a time, and none during a recovery of its tenant (409). The recovery pauses if
     the webhook is paused or disabled, and must then be resumed. Each event is redelivered once: events that are

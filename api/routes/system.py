@@ -9,6 +9,7 @@ from api.access import GuardedRoute, needs
 from api.deps import AnyTenant, AuditDep, Cursor, GatewayDep, Limit, StoreDep, SystemDep
 from api.problems import KEYED, responses
 from api.state import state_of
+from hookkeeper.findings import Level, worst
 from hookkeeper.services.fields import GivenTime, Page, ResponseModel, Time
 from hookkeeper.temporal.server.error_translation import Unavailable
 from hookkeeper.version import VERSION
@@ -67,6 +68,7 @@ class WebhookCounts(ResponseModel):
 
     new: int
     healthy: int
+    slow: int
     degraded: int
     failing: int
     paused: int
@@ -98,6 +100,30 @@ async def show_system(system: SystemDep) -> SystemView:
     unavailable, `backlog` while Temporal is. The metrics of API processes show the same.
     """
     return SystemView.of(await system.read())
+
+
+class FindingView(ResponseModel):
+    level: Level
+    check: str
+    """What was examined, such as `temporal` or `certificates`."""
+    text: str
+    remedy: str
+    """A command, or the setting to correct; empty if all is well."""
+
+
+class DoctorReport(ResponseModel):
+    status: Level
+    """That of the worst finding."""
+    findings: list[FindingView]
+
+
+@router.get("/doctor", summary="Examine the installation", dependencies=[needs("admin")])
+async def show_doctor(request: Request) -> DoctorReport:
+    """Examine Temporal, the registry, workers, keys, clocks, certificates and outgoing connections as this API process
+    sees them, as `hookkeeper doctor` does. A report is shown for ten seconds.
+    """
+    findings = await state_of(request).report.read()
+    return DoctorReport(status=worst(findings), findings=[FindingView.of(finding) for finding in findings])
 
 
 class AuditRecord(ResponseModel):

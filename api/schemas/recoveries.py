@@ -15,8 +15,8 @@ class RecoveryView(ResponseModel):
     """Null for a dry run."""
     tenant: str
     action: Literal["recover", "erase"] | BulkAction
-    """`recover`: deliveries of the status are made again, oldest first. `erase`: a tenant is deleted. The others are
-    bulk actions."""
+    """`recover`: deliveries of the status are made again, or now, oldest first. `erase`: a tenant is deleted. Others
+    are bulk actions."""
     filter: dict[str, str | list[str]] | None
     """What a bulk action searches, as parameters of `GET /v1/events`; null for `recover`."""
     changes: list[DeliveryStatus]
@@ -36,7 +36,7 @@ class RecoveryView(ResponseModel):
     skipped: int
     """Events that no longer need it, were erased, or whose webhook is paused, disabled or deleted."""
     since: Time | None
-    """Null for a bulk action, whose `filter` has it."""
+    """Null for a bulk action, whose `filter` has it, and for `retrying` without a time."""
     until: Time
     types: list[str]
     requested_status: RecoverableStatus

@@ -88,8 +88,6 @@ class Api:
 
     def call(self, method: str, *path: str, body: Any = None, **query: Any) -> Any:
         """Make a request and return the JSON of a 2xx. Raises `Failed` with the text of the problem document."""
-        import httpx
-
         if wrong := [part for part in path if part in NO_IDS]:
             raise Failed(f"{wrong[0]!r} is no id: check the argument, such as a variable that is not set")
         try:
@@ -99,22 +97,37 @@ class Api:
             raise Failed("an argument is not valid UTF-8") from error
         except ValueError as error:  # JSON has no such number
             raise Failed("an argument is not a finite number") from error
-        try:
-            response = self._http.send(request)
-        except httpx.TransportError as error:
-            kind = NotConnected if isinstance(error, httpx.ConnectError) else ApiUnavailable
-            raise kind(
-                f"cannot reach {self.url} ({error}). Is `hookkeeper dev` running? Else set HOOKKEEPER_URL."
-            ) from error
+        response = self._send(request)
         is_unknown = response.status_code in (404, 422) and path[0] == "webhooks"
         if is_unknown and (id_ := self._webhook_named(*path[1:2])):
             return self.call(method, "webhooks", id_, *path[2:], body=body, **query)
         if not response.is_success:
             _raise_problem(response)
+        return self._json(response)
+
+    def _send(self, request: "httpx.Request") -> "httpx.Response":
+        import httpx
+
+        try:
+            return self._http.send(request)
+        except httpx.TransportError as error:
+            kind = NotConnected if isinstance(error, httpx.ConnectError) else ApiUnavailable
+            raise kind(
+                f"cannot reach {self.url} ({error}). Is `hookkeeper dev` running? Else set HOOKKEEPER_URL."
+            ) from error
+
+    def _json(self, response: "httpx.Response") -> Any:
         try:
             return response.json() if response.content else None
         except ValueError as error:
             raise Failed(f"{self.url} is not a Hookkeeper API: check HOOKKEEPER_URL") from error
+
+    def readiness(self) -> Json:
+        """Return whether Temporal and workers run. Raises `Failed` if the server cannot accept events."""
+        response = self._send(self._http.build_request("GET", f"{self.url}/readyz"))
+        if not response.is_success:
+            _raise_problem(response)
+        return self._json(response)  # type: ignore[no-any-return]
 
     def stream(self, *path: str, last_id: str, **query: Any) -> Iterator[tuple[str, Any, str]]:
         """Yield kind, data and id of each server-sent event after the one with `last_id`, until the stream ends.

@@ -12,36 +12,63 @@ from cli.console import Json, out, print_fields, print_json_or
 COLORS = {"finished": "green", "cancelled": "yellow", "paused": "yellow", "unknown": "red"}
 
 
+AnyWebhook = Annotated[str | None, typer.Argument(help="The webhook's id or name, unless --all-of is given.")]
+AllOf = Annotated[str | None, typer.Option(help="All webhooks of this tenant.")]
+Rate = Annotated[float, typer.Option(help="Events a second.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count the events.")]
+
+
+def retry(
+    webhook_id: AnyWebhook = None,
+    all_of: AllOf = None,
+    rate: Rate = 20.0,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Attempt now what waits for its next attempt, oldest first, in the background."""
+    _start(webhook_id, all_of, {"status": "retrying", "rate": rate, "dry_run": dry_run}, as_json=as_json)
+
+
 def recover(
-    webhook_id: Annotated[
-        str | None, typer.Argument(help="The webhook's id or name, unless --all-of is given.")
+    webhook_id: AnyWebhook = None,
+    all_of: AllOf = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="Events accepted since: RFC 3339, or an age such as 30m, 2h, 7d. Default: since shortly before the"
+            " latest incident of the webhook."
+        ),
     ] = None,
-    all_of: Annotated[str | None, typer.Option(help="Recover all webhooks of this tenant.")] = None,
-    since: Annotated[str, typer.Option(help="Events accepted since: RFC 3339, or an age such as 30m, 2h, 7d.")] = "",
     until: Annotated[str | None, typer.Option(help="Events accepted before, in the same format. Default: now.")] = None,
     status: Annotated[str, typer.Option(help="Deliveries with this status: failed or cancelled.")] = "failed",
     type_: Annotated[
         list[str] | None, typer.Option("--type", help="Only events of this type; can be repeated.")
     ] = None,
-    rate: Annotated[float, typer.Option(help="Events a second.")] = 20.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the events.")] = False,
+    rate: Rate = 20.0,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Deliver failed events again, oldest first, in the background."""
+    if all_of is not None and since is None:
+        raise typer.BadParameter("--since is required with --all-of, such as 2h or 2026-01-02T03:04:05Z")
+    body = {"status": status, "rate": rate, "dry_run": dry_run}
+    body |= present(types=type_ or None, since=time_of(since), until=time_of(until))
+    _start(webhook_id, all_of, body, as_json=as_json)
+
+
+def _start(webhook_id: str | None, all_of: str | None, body: Json, *, as_json: bool) -> None:
     if (webhook_id is None) == (all_of is None):
         raise typer.BadParameter("give either a webhook's id or --all-of")
-    if not since:
-        raise typer.BadParameter("--since is required, such as 2h or 2026-01-02T03:04:05Z")
-    body = {"since": time_of(since), "status": status, "rate": rate, "dry_run": dry_run}
-    body |= present(types=type_ or None, until=time_of(until), tenant=all_of)
+    body |= present(tenant=all_of)
     path = ("webhooks", webhook_id, "recover") if webhook_id is not None else ("recoveries",)
     recovery = Api.of_environment().call("POST", *path, body=body)
-    print_json_or(as_json, recovery, _print_count if dry_run else print_started)
+    print_json_or(as_json, recovery, _print_count if body["dry_run"] else print_started)
 
 
 def _print_count(recovery: Json) -> None:
-    count = recovery["found"]
-    out.print(f"{count} {'event' if count == 1 else 'events'} would be delivered again")
+    count, is_waiting = recovery["found"], recovery["requested_status"] == "retrying"
+    done = "attempted now" if is_waiting else f"delivered again, counted from {recovery['since']}"
+    out.print(f"{count} {'event' if count == 1 else 'events'} would be {done}")
 
 
 def print_started(recovery: Json) -> None:

@@ -38,7 +38,8 @@ def parameter(name: str, annotation: Any, default: Any = None) -> Parameter:
 ID = parameter("id_", Annotated[str, typer.Argument(metavar="ID", help="The id.")], Parameter.empty)
 AS_JSON = parameter("as_json", AsJson, False)
 YES = parameter("yes", Yes, False)
-PAGE = (parameter("limit", Limit, 50), parameter("cursor", Cursor), AS_JSON)
+WIDE = parameter("wide", Annotated[bool, typer.Option("--wide", help="One line for each row, however long.")], False)
+PAGE = (parameter("limit", Limit, 50), parameter("cursor", Cursor), WIDE, AS_JSON)
 FILE = parameter(
     "file", only("The same as JSON, in the format of the API; - for standard input. Options override its fields.")
 )
@@ -79,12 +80,12 @@ class Resource:
         `complete` adds to the rows of a table what the list does not have.
         """
 
-        def run(as_json: bool, id_: str = "", **given: Any) -> None:
+        def run(as_json: bool, wide: bool, id_: str = "", **given: Any) -> None:
             api, query = Api.of_environment(), query_of(given)
             page = api.call("GET", self._path, *((id_, of) if of else ()), **query)
             if complete and not as_json:
                 complete(api, page["items"])
-            print_page(as_json, page, [*columns], partial(_cells, columns.values()), empty, query)
+            print_page(as_json, page, [*columns], partial(_cells, columns.values()), empty, query, wide=wide)
 
         options = [parameter(name, about) for name, about in filters.items()]
         self._add(of or "list", help_, run, ((ID,) if of else ()) + (*options, *PAGE))

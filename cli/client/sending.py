@@ -106,7 +106,8 @@ def _print_deliveries(accepted: Json) -> None:
     duplicate = "  [yellow]duplicate[/yellow]" if accepted["duplicate"] else ""
     out.print(f"[bold]{accepted['id']}[/bold]  {accepted['type']}  {deliveries}{duplicate}")
     if note := accepted["note"]:
-        out.print(f"  {escape(note)} `hookkeeper webhooks create` registers a webhook.")
+        hint = "" if accepted["deliveries"] else " `hookkeeper webhooks create` registers a webhook."
+        out.print(f"  {escape(note)}{hint}")
 
 
 def _follow(api: Api, accepted: Json, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from cli.console import Failed, Json, out, print_columns, print_fields, print_js
 from hookkeeper.causes import remedy_of, sentence_of
 from hookkeeper.filters import OF_DELIVERIES
 from hookkeeper.kinds import LISTS
+from hookkeeper.wording import duration
 
 SampleType = Annotated[
     str | None,
@@ -32,6 +33,7 @@ SampleData = Annotated[
 STATUS_COLORS = {
     "new": "dim",
     "healthy": "green",
+    "slow": "yellow",
     "degraded": "yellow",
     "failing": "red",
     "paused": "yellow",
@@ -85,6 +87,8 @@ def _health(health: Json) -> Iterator[tuple[str, str]]:
     """Describe the health: `failing`, and what each target that fails has answered."""
     until = health["throttled_until"]
     yield "health", f"{health['status']}, no requests until {until}" if until else health["status"]
+    if health["status"] == "slow":
+        yield "slow", f"requests take up to {duration(health['slow_ms'] / 1000)}"
     for failed in health["failing"]:
         yield "failing", f"{failed['target']}, {failed['failures']} in a row since {failed['since']}: {_said(failed)}"
         yield "remedy", remedy_of(failed["error"], failed["text"]) or ""
@@ -186,7 +190,7 @@ resource.list(
     complete=_add_success,
     tenant=only("Only webhooks of this tenant."),
     q=only("Words of the id, uid, name or URL, or metadata.team:shop."),
-    status=only("Only webhooks in this state: new, healthy, degraded, failing, paused or disabled."),
+    status=only("Only webhooks in this state: new, healthy, slow, degraded, failing, paused or disabled."),
     event=only("Only webhooks for this event type."),
     enabled=Annotated[bool | None, typer.Option(help="Only enabled or disabled webhooks.")],
 )
@@ -296,4 +300,5 @@ resource.list(
     of="deliveries",
     **options.filters_of(OF_DELIVERIES),
 )
+app.command()(recoveries.retry)
 app.command()(recoveries.recover)

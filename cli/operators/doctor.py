@@ -5,11 +5,13 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from typing import NoReturn
 
 import typer
 from rich.markup import escape
 
 from cli import local_settings as local
+from cli.client.api import Api
 from cli.console import out, print_table
 from cli.datadir import DEFAULT, DataDir
 from cli.operators.startup import read_settings, unknown_settings
@@ -27,7 +29,11 @@ MARKS: dict[Level, str] = {
 
 
 def run_doctor(*, as_json: bool) -> None:
-    """Examine what the settings name, or the `dev` of this directory. Ends the process with the code of the result."""
+    """Examine what the settings name, or the `dev` of this directory. Without a registry in the settings, the server
+    at HOOKKEEPER_URL examines itself. Ends the process with the code of the result.
+    """
+    if "HOOKKEEPER_URL" in os.environ and "database_url" not in read_settings().model_fields_set:
+        _report([Finding(**each) for each in Api.of_environment().call("GET", "system", "doctor")["findings"]], as_json)
     settings, address = _settings()
     findings = [Finding("warning", sentence, "correct or remove it", "settings") for sentence in unknown_settings()]
     asyncio.run(_examine(settings, address, findings, as_json))
@@ -38,7 +44,10 @@ async def _examine(settings: Settings, address: str | None, findings: list[Findi
     from hookkeeper.services.system.doctor import Doctor
 
     logs.configure(settings.log_format)
-    findings += await Doctor(settings, address).examine()
+    _report(findings + await Doctor(settings, address).examine(), as_json)
+
+
+def _report(findings: list[Finding], as_json: bool) -> NoReturn:
     if as_json:
         report = {"status": worst(findings), "findings": [asdict(finding) for finding in findings]}
         typer.echo(json.dumps(report))

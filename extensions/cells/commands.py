@@ -18,8 +18,8 @@ app = typer.Typer(no_args_is_help=True, help="Cells: installations that share th
 
 def add_to(main: typer.Typer) -> None:
     """Add the commands `cells` and `router`."""
-    main.add_typer(app, name="cells")
-    main.command()(router)
+    main.add_typer(app, name="cells", rich_help_panel="Operate")
+    main.command(rich_help_panel="Operate")(router)
 
 
 def router() -> None:

@@ -28,7 +28,7 @@ OWNED: dict[Table, ColumnElement[Any]] = {
 """Further tables with rows of a tenant that move, and the column that has the tenant."""
 HEALTH = frozenset(
     {"failing", "unhealthy_since", "failing_from", "failing_since", "failures", "timeouts", "last_success_at"}
-    | {"slow_at", "throttled_until", "next_slot_at", "filter_errors", "filter_error", "alert", "incident"}
+    | {"slow_at", "slow_ms", "throttled_until", "next_slot_at", "filter_errors", "filter_error", "alert", "incident"}
 )
 """Columns of a webhook that are written by the cell that delivers."""
 MAX_COUNTED = 10_000

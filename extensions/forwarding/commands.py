@@ -10,7 +10,7 @@ from cli.client.options import Tenant
 
 def add_to(main: typer.Typer) -> None:
     """Add the command `forward`."""
-    main.command()(forward)
+    main.command(rich_help_panel="Send and receive")(forward)
 
 
 def forward(

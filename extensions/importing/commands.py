@@ -87,7 +87,7 @@ def import_convoy(
 
 def add_to(main: typer.Typer) -> None:
     """Add the command `import`."""
-    main.add_typer(app, name="import")
+    main.add_typer(app, name="import", rich_help_panel="Manage")
 
 
 def _run(read: Callable[[], Sequence[Iterable[Item]]], dry_run: bool, replace: bool, as_json: bool) -> None:

@@ -126,7 +126,8 @@ def _what_happened(alert: Mapping[str, Any]) -> str:
         case "disabled":
             return f"{_why_disabled(alert)}: the webhook was disabled, and its deliveries are held until it is enabled."
         case "recovered":
-            return "Deliveries succeed again."
+            waits = " Those that wait can be sent at once: by the page of the webhook, or `hookkeeper webhooks retry`."
+            return "Deliveries succeed again." + waits * bool(alert.get("waiting"))
         case _:
             return f"Hookkeeper could not deliver an event. {_WHY.get(reason, f'Reason: {reason}.')}"
 
@@ -167,6 +168,8 @@ def _state_facts(alert: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Failing since", _day_and_time(since)
     if alert["kind"] == "recovered":
         yield from _waiting(alert)
+        if at := alert.get("next_attempt_at"):
+            yield "Next attempt", _day_and_time(at)
         return
     if count := alert.get("failures"):
         yield "Failed attempts", f"{count} in a row"

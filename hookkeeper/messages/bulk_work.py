@@ -76,7 +76,7 @@ class ReleaseProgress(Message):
 BulkAction = Literal["retry", "cancel", "redeliver", "acknowledge"]
 ERASE: Literal["erase"] = "erase"
 """The action of a tenant's deletion."""
-RecoverableStatus = Literal["failed", "cancelled"]
+RecoverableStatus = Literal["failed", "cancelled", "retrying"]
 RedeliveryResult = Literal["redelivered", "skipped", "failed"]
 """`skipped`: there is nothing to redeliver any more."""
 RecoveryStatus = Literal["running", "paused", "finished", "cancelled", "unknown"]
@@ -89,7 +89,7 @@ class RecoveryScope(Message):
 
     tenant: str
     action: BulkAction | Literal["erase"] | None = None
-    """None: a recovery, which makes deliveries of the status again, oldest first."""
+    """None: a recovery, which makes deliveries of the status again, or now, oldest first."""
     search: dict[str, Any] | None = None
     """What a bulk action searches: a `Search` (`registry.events.search`) as JSON. It replaces the fields from
     `webhook_id` to `since`.
@@ -103,7 +103,7 @@ class RecoveryScope(Message):
     types: tuple[str, ...] = ()
     """Event types; empty means all."""
     since: datetime | None
-    """None for a bulk action."""
+    """None for a bulk action, and for what waits."""
     until: datetime
     began: datetime
     """Start of the recovery: deliveries that were redelivered since are skipped."""

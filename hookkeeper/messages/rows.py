@@ -90,6 +90,8 @@ class EventRow(NamedTuple):
     """Joined by spaces."""
     apart: bool = False
     """Its own run is not named after it alone: another event has its id (`ids.run_apart`)."""
+    is_test: bool | None = None
+    """Sent to try a webhook: no counter has it. None, as in rows of releases that did not record it: no."""
     input: str = ""
     """What starts its run, where it was read: an `EventInput` as JSON."""
     deliveries: tuple[DeliveryRow, ...] = ()

@@ -64,6 +64,7 @@ def row_of(state: EventState, as_of: datetime, run_id: str, event: EventInput) -
         deliver_at=state.deliver_at,
         run_id=run_id,
         digest=event.digest,
+        is_test=event.is_test or None,
     )
 
 

@@ -16,6 +16,7 @@ from hookkeeper.crypto.keyring import CipherError, not_set
 from hookkeeper.findings import Finding, judge_clock, run_checks, warning, well, wrong
 from hookkeeper.registry import migrations
 from hookkeeper.registry.events.event_inputs import EventInputs
+from hookkeeper.registry.events.index import EventIndex
 from hookkeeper.registry.models import Base
 from hookkeeper.registry.storage.database import (
     POOLED_STATEMENTS,
@@ -29,7 +30,10 @@ from hookkeeper.registry.storage.database import (
 )
 from hookkeeper.registry.storage.encryption import has_prefix, is_encrypted, is_stale, key_of, keyring_of
 from hookkeeper.registry.store import Store
+from hookkeeper.wording import duration
 
+LATE = 60.0
+"""Seconds for which a delivery has been due."""
 SLOW_ROUND_TRIP = 0.02
 """Seconds. Each event takes several round trips."""
 ANSWER_TIMEOUT, KEYS_TIMEOUT = 5.0, 6.0
@@ -113,7 +117,10 @@ class _Checks:
             return warning("they cannot be read yet: the schema is missing or old", MIGRATE)
         if waiting:
             return warning(f"{waiting} have no run yet: they wait for Temporal", "start Temporal, and an API process")
-        return well("all have runs")
+        oldest = (await EventIndex(Database(self._engine)).state(self._now())).oldest_pending
+        if oldest >= LATE:
+            return warning(f"the oldest delivery has been due for {duration(oldest)}", "start workers, or more of them")
+        return well("all have runs, and none is late")
 
     async def role(self) -> Sequence[Finding]:
         async with errors_translated(ANSWER_TIMEOUT), self._reads.connect() as connection:

@@ -270,6 +270,10 @@ class Webhook(Base, kw_only=True, eq=False, repr=False):
     """Accurate to a minute."""
     slow_at: Mapped[datetime | None] = mapped_column(default=None)
     """When attempts have last taken over a second, not just one of many; accurate to a minute."""
+    slow_ms: Mapped[float | None] = mapped_column(default=None)
+    """How long such an attempt took; NULL: a later one was quick."""
+    slow_after: Mapped[float | None] = mapped_column(default=None)
+    """Seconds from which on its requests are slow; NULL: `SLOW_AFTER`."""
     throttled_until: Mapped[datetime | None] = mapped_column(default=None)
     """No scheduled request is made before this time: the receiver has named it, or was busy (429, 502, 504)."""
     next_slot_at: Mapped[float | None] = mapped_column(default=None)

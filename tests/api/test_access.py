@@ -53,6 +53,7 @@ NEEDS = {
     "GET /v1/events": "events:read",
     "GET /v1/events/stream": "events:read",
     "GET /v1/stats": "events:read",
+    "GET /v1/issues": "events:read",
     "GET /v1/events/{event_id}": "events:read",
     "GET /v1/events/{event_id}/run": "events:read",
     "POST /v1/events/{event_id}/retry": "events:write",
@@ -100,6 +101,7 @@ NEEDS = {
     "DELETE /v1/portal-sessions/{session_id}": "admin webhooks:write",
     "GET /v1/audit": "admin",
     "GET /v1/system": "admin",
+    "GET /v1/system/doctor": "admin",
 }
 """What each route takes, written down a second time: a route that is new or changed has to be looked at."""
 ADDRESSES = count()

@@ -281,6 +281,7 @@ BAD_WEBHOOKS: list[tuple[dict[str, Any], str]] = [
     *(({"alert_after": after}, "alert_after") for after in ({}, {"attempts": None}, 5)),
     *(({"alert_after": {"attempts": number}}, "alert_after.attempts") for number in (0, 1001, 2.5)),
     *(({"alert_after": {"seconds": time}}, "alert_after.seconds") for time in (0.5, 30 * 86400 + 1, "60")),
+    *(({"slow_after": after}, "slow_after") for after in (0, 31, "5", True)),
     *(({"disable_after": after}, "disable_after") for after in (-1, 365 * 86400 + 1, "60", True)),
     ({"health": {"status": "healthy"}}, "health"),
     *(({"enabled": enabled}, "enabled") for enabled in ("yes", 1, None)),

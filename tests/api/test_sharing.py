@@ -155,7 +155,7 @@ async def test_events_with_a_slow_webhook_share_runs_of_their_own(
     await instance.webhook(inbox.url, tenant=other)
     inbox.otherwise = type(inbox.otherwise)(delay=1.1)
     for n in range(2):
-        await post(instance, f"slow{n}")
+        await post_until_accepted(instance, f"slow{n}")
         await instance.until_final(f"slow{n}")
     async with asyncio.timeout(WAIT_TIMEOUT):
         while not (await instance.store.webhooks.matching(instance.tenant, "order.paid"))[0].slow_at:

@@ -18,7 +18,15 @@ async def test_the_system_state_has_waiting_tasks_and_states_of_webhooks(idle_in
     await idle_instance.send()
     await until_a_task_waits(idle_instance)
     shown = (await idle_instance.http.get("/v1/system")).json()
-    assert shown["webhooks"] == {"new": 1, "healthy": 0, "degraded": 0, "failing": 0, "paused": 1, "disabled": 0}
+    assert shown["webhooks"] == {
+        "new": 1,
+        "healthy": 0,
+        "slow": 0,
+        "degraded": 0,
+        "failing": 0,
+        "paused": 1,
+        "disabled": 0,
+    }
     assert shown["backlog"] == {"main": 1, "retry": 0, "bulk": 0}
     assert set(shown["deliveries"]) == {"oldest_pending", "held", "retrying", "not_started"}
     assert (await idle_instance.http.get("/v1/system")).json() == shown  # it is not read again

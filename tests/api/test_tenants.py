@@ -73,6 +73,7 @@ KINDS = {
     "POST /v1/bulk": MAKES,
     "DELETE /v1/events/{event_id}/data": OBJECT,
     "GET /v1/stats": LISTS,
+    "GET /v1/issues": LISTS,
     "POST /v1/schedules": MAKES,
     "GET /v1/schedules": LISTS,
     "GET /v1/schedules/{schedule_id}": OBJECT,
@@ -108,6 +109,7 @@ KINDS = {
     "PATCH /v1/forwards/{token}": FORWARD,
     "GET /v1/audit": ADMIN,
     "GET /v1/system": ADMIN,
+    "GET /v1/system/doctor": ADMIN,
 }
 
 

@@ -50,6 +50,26 @@ def test_a_cell_is_one_line(printed: io.StringIO) -> None:
     assert without_styles(printed.getvalue()).splitlines() == ["one  two", "a b  c"]
 
 
+def test_a_narrow_table_goes_on_in_further_lines(printed: io.StringIO) -> None:
+    console.out.width = 24
+    rows = [("wh_1", "healthy", "", "order.* invoice.*"), ("wh_22", "new", "No such host", "a"), ("w", "new", "", "b")]
+    console.print_table(("ID", "STATE", "CAUSE", "EVENTS"), rows)
+    assert [line.rstrip() for line in without_styles(printed.getvalue()).splitlines()] == [
+        "ID     STATE",
+        "wh_1   healthy",
+        "    EVENTS order.*",
+        "    invoice.*",
+        "wh_22  new",
+        "    CAUSE No such host",
+        "    EVENTS a",
+        "w      new",
+        "    EVENTS b",
+    ]
+    printed.truncate(printed.seek(0))
+    console.print_table(("ID", "EVENTS"), [("wh_1", "order.* invoice.* paid.*")], wide=True)
+    assert len(printed.getvalue().splitlines()) == 2
+
+
 def test_an_empty_list_says_so(printed: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
     page: dict[str, Any] = {"items": [], "next_cursor": None}
     console.print_page(False, page, ("one",), lambda row: (row["one"],), empty="No rows. `add` adds one.")

@@ -7,7 +7,13 @@ import pytest
 from cli.client.webhooks import cause, webhook_fields
 
 NOON, ONE = "2026-01-01T12:00:00.000Z", "2026-01-01T13:00:00.000Z"
-KNOWN: dict[str, Any] = {"status": "healthy", "last_success_at": NOON, "throttled_until": None, "failing": []}
+KNOWN: dict[str, Any] = {
+    "status": "healthy",
+    "last_success_at": NOON,
+    "slow_ms": None,
+    "throttled_until": None,
+    "failing": [],
+}
 FAILED = {"target": "email.1", "since": ONE, "failures": 3, "status_code": 550, "error": "smtp_550", "text": "no\nsuch"}
 
 
@@ -26,6 +32,10 @@ FAILED = {"target": "email.1", "since": ONE, "failures": 3, "status_code": 550, 
                 ("remedy", "Correct the address, or what its answer complains of."),
                 ("last_success_at", NOON),
             ],
+        ),
+        (
+            {"status": "slow", "slow_ms": 2500.0},
+            [("health", "slow"), ("slow", "requests take up to 2.5 s"), ("last_success_at", NOON)],
         ),
         (
             {"status": "degraded", "throttled_until": ONE},

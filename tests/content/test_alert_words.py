@@ -202,9 +202,10 @@ def test_an_alert_of_an_incident_has_all_that_is_known() -> None:
         (
             {"kind": "recovered", "last_outcome": {}, "at": "2026-01-02T16:02:00.000Z", "next_attempt_at": None},
             "Orders works again after 2 h",
-            "Deliveries succeed again.",
+            "Deliveries succeed again. Those that wait can be sent at once: by the page of the webhook",
             "Latest answer",
         ),
+        ({"kind": "recovered", "waiting": 0}, "Orders works again", "Deliveries succeed again.\n", "wait"),
         ({"waiting": 0, "next_attempt_at": None, "disable_at": None}, "Orders is failing: 500", "Link", "Waiting"),
         ({"waiting": 1000}, "Orders is failing", "Waiting:         1,000 deliveries or more\n", "1000"),
         ({"waiting": 1}, "Orders is failing", "Waiting:         1 delivery\n", "deliveries"),

@@ -41,6 +41,7 @@ VALUES: dict[str, Any] = {
     "ordered": {"key": "event.data.customer_id"},
     "order_policy": "skip",
     "alert_after": {"attempts": 3, "seconds": 120},
+    "slow_after": 6.5,
     "disable_after": 432_000,
     "enabled": False,
     "metadata": {"team": "shop", "url": "https://acme.example/a"},
@@ -114,11 +115,11 @@ async def test_the_settings_of_a_webhook_have_each_field(idle_instance: Instance
             assert field.title in unset
             assert field.help.replace("`", "") in text
     shown = write_fields(NewWebhook, made | {"tenant": idle_instance.tenant})
-    in_words = {"secret", "retry.schedule", "timeout", "disable_after", "enabled", "order_policy"}
+    in_words = {"secret", "retry.schedule", "timeout", "slow_after", "disable_after", "enabled", "order_policy"}
     for path, value in shown.items():
         if path not in in_words:
             assert value in text, path
-    for words in ("4 attempts: at once, then after 5 s, 5 min, 1.5 h.", "7.5 s", "after 5 d", "skip"):
+    for words in ("4 attempts: at once, then after 5 s, 5 min, 1.5 h.", "7.5 s", "from 6.5 s", "after 5 d", "skip"):
         assert words in text
     assert "10 attempts: at once, then after 5 s, 5 min, 30 min" in unset
     assert "(the default)" in unset

@@ -97,6 +97,7 @@ def test_the_sentence_names_what_is_wrong_and_is_green_only_if_nothing_is(
 
 def test_nothing_is_green_before_a_webhook_has_worked() -> None:
     assert Verdict(True, [], healthy=0, new=2).tone == "unknown"
+    assert Verdict(True, [], healthy=3, new=0, late=61.0).tone == "wait"
     assert clauses_of({**dict.fromkeys(get_args(Wrong), Number(0)), "held": Number(1)}, "acme") == [
         Clause("held", 1, False, "/events?delivery_status=held&tenant=acme")
     ]

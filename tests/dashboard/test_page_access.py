@@ -59,6 +59,7 @@ NEEDS = {
     "POST /suppressions/add": "webhooks:write",
     "POST /suppressions/remove": "webhooks:write",
     "GET /doctor": "admin",
+    "GET /issues": "events:read",
     "GET /limits": "events:read webhooks:read",
     "GET /keys": "admin",
     "POST /keys/create": "admin",

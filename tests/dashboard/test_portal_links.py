@@ -198,7 +198,7 @@ async def test_a_capability_opens_its_pages_and_commands_and_no_others(instance:
 
 
 async def test_a_link_has_few_pages_and_those_that_it_names(instance: Instance) -> None:
-    usual = {"/", "/events", "/webhooks", "/event-types"}
+    usual = {"/", "/events", "/issues", "/webhooks", "/event-types"}
     problem(await instance.http.post(LINKS, json={"path": "/limits"}), 422, "path")
     for pages in ([], ["limits"]):
         async with visiting(instance, pages=pages) as (browser, link):

@@ -424,6 +424,29 @@ async def test_failed_events_are_counted_and_delivered_again(instance: Instance,
         assert (await browser.submit(path, f"{path}/recover", since="then")).status_code == 422
 
 
+async def test_what_waits_is_sent_with_one_click(instance: Instance, inbox: Receiver) -> None:
+    inbox.fails(503)
+    webhook = await instance.webhook(inbox.url, name="Shop", retry={"schedule": [3600]})
+    path = f"/webhooks/{webhook['id']}"
+    event = await instance.send()
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        while (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()["health"]["status"] != "degraded":
+            await asyncio.sleep(0.05)
+    await until_indexed(instance, event["id"])
+    async with browsing(instance.app) as browser:
+        for page in (path, f"/webhooks?tenant={instance.tenant}", f"/?tenant={instance.tenant}"):
+            assert "Send them now" in (await browser.page(page)).text, page
+        assert re.search(r"1 delivery waits\s*, the next attempt", (await browser.page(path)).text)
+        answer = await browser.submit(path, f"{path}/recover", status="retrying")
+        assert answer.status_code == 303, Page(answer.text).text
+        await inbox.got(2)
+        followed = await browser.page(answer.headers["location"])
+        assert "What waits is sent now, oldest first." in followed.text
+        assert re.search(r"What waits\s*: Shop", followed.text), followed.text
+        await instance.until_final(event["id"])
+        assert "Send them now" not in (await browser.page(path)).text
+
+
 async def until_delivered_again(instance: Instance, path: str) -> None:
     async with asyncio.timeout(WAIT_TIMEOUT):
         while (await instance.http.get(f"/v1{path}/deliveries", params={"status": "failed"})).json()["items"]:

@@ -43,7 +43,7 @@ async def test_from_a_pause_to_a_recovery(running_dev: processes.Dev, tenant: st
     assert await ran(running_dev, "webhooks", "resume", webhook) == f"{webhook} is resumed\n"
     await until_deliveries(running_dev, webhook, "failed", 1)
     counted = await ran(running_dev, "webhooks", "recover", webhook, "--since", "1h", "--dry-run")
-    assert counted == "1 event would be delivered again\n"
+    assert counted.startswith("1 event would be delivered again, counted from 20")
     begun = await ran(running_dev, "webhooks", "recover", webhook, "--since", "1h")
     recovery = begun.split()[0]
     await until_deliveries(running_dev, webhook, "succeeded", 1)

@@ -400,10 +400,11 @@ async def test_a_target_that_is_removed_takes_its_failure_along(store: Store, ma
 
 
 async def test_webhooks_are_listed_by_their_status(store: Store, make_webhook: Make) -> None:
-    for n, name in enumerate(("new", "healthy", "degraded", "failing", "paused", "disabled")):
+    for n, name in enumerate(("new", "healthy", "degraded", "failing", "paused", "disabled", "slow")):
         await store.webhooks.add(make_webhook(f"wh_{name}", tenant="acme" if n % 2 else "globex"))
     ago = utc_now() - HOUR
     await store.health.record([AttemptResult("wh_healthy", "succeeded", ago)])
+    await store.health.record([AttemptResult("wh_slow", "succeeded", ago, slow=True, duration_ms=2500)])
     failed = ("failing", "paused", "disabled")
     await store.health.record([AttemptResult(f"wh_{name}", "failed", ago) for name in failed])
     await store.health.record([AttemptResult("wh_degraded", "failed", utc_now())])
@@ -416,8 +417,21 @@ async def test_webhooks_are_listed_by_their_status(store: Store, make_webhook: M
         assert [webhook.id for webhook in found] == [f"wh_{status}"]
     assert await store.webhooks.count_by_state() == dict.fromkeys(get_args(HealthStatus), 1)
     assert await store.webhooks.count_by_state("acme") == {"healthy": 1, "failing": 1, "disabled": 1}
-    assert [webhook.id for webhook in await store.webhooks.in_trouble(None, 5)] == ["wh_failing", "wh_degraded"]
-    assert [webhook.id for webhook in await store.webhooks.in_trouble("globex", 5)] == ["wh_degraded"]
+    trouble = [[webhook.id for webhook in await store.webhooks.in_trouble(tenant, 5)] for tenant in (None, "acme")]
+    assert trouble == [["wh_failing", "wh_degraded", "wh_slow"], ["wh_failing"]]
+
+
+async def test_a_webhook_is_slow_until_a_later_request_is_quick(store: Store, make_webhook: Make) -> None:
+    await store.webhooks.add(make_webhook())
+    webhook = await recorded(store, after(SECOND, "succeeded", slow=True, duration_ms=2500.0))
+    assert health_status(webhook, NOW) == "slow"
+    assert not needs_recording(webhook, "webhook", NOW + 2 * SECOND)
+    webhook = await recorded(store, after(2 * SECOND, "succeeded", duration_ms=20.0))
+    assert health_status(webhook, NOW) == "slow", "one in the same minute does not count"
+    assert needs_recording(webhook, "webhook", NOW + MINUTE + SECOND)
+    assert not needs_recording(webhook, "email.1", NOW + MINUTE + SECOND - timedelta(milliseconds=1))
+    webhook = await recorded(store, after(MINUTE + SECOND, "succeeded", duration_ms=20.0))
+    assert (webhook.slow_ms, health_status(webhook, NOW)) == (None, "healthy")
 
 
 FAILING = {"webhook": Failure(since=NOW, failures=3, at=NOW)}
@@ -429,6 +443,10 @@ FAILING = {"webhook": Failure(since=NOW, failures=3, at=NOW)}
         ({}, "new"),
         ({"last_success_at": NOW}, "healthy"),
         ({"last_success_at": NOW, "throttled_until": NOW + SECOND, "timeouts": 3}, "healthy"),
+        ({"last_success_at": NOW, "slow_ms": 2000}, "healthy"),
+        ({"last_success_at": NOW, "slow_ms": 2001}, "slow"),
+        ({"last_success_at": NOW, "slow_ms": 4000, "slow_after": 5.0}, "healthy"),
+        ({"failing": FAILING, "slow_ms": 4000}, "degraded"),
         ({"failing": FAILING}, "degraded"),
         ({"failing": FAILING, "failing_from": NOW + SECOND}, "degraded"),
         ({"failing": FAILING, "failing_from": NOW}, "failing"),

@@ -235,9 +235,8 @@ async def test_a_disabled_webhook_holds_all_its_channels(
     note = {"http": {"url": inbox.url}}
     await instance.webhook(inbox.url, emails=[TO], notifications=[note], enabled=False)
     event_id = (await instance.send())["id"]
-    await instance.until_delivery(event_id, "held", n=2)
-    event = await instance.event(event_id)
-    assert {delivery["status"] for delivery in event["deliveries"]} == {"held"}
+    for n in range(3):  # each channel records its own step
+        await instance.until_delivery(event_id, "held", n=n)
     assert not inbox.requests
     assert not sendgrid.requests
 

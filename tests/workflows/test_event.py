@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError
 from hookkeeper.registry.events.rows import EventSnapshot
 from instances import Instance, without_registry
 from receivers import Answer, Receiver, receiver
-from timeouts import WAIT_TIMEOUT
+from timeouts import WAIT_TIMEOUT, pauses
 from workflows.event import MAX_HISTORY_EVENTS
 
 UPDATES_OF_A_RUN = 2_000
@@ -563,8 +563,14 @@ async def test_internal_errors_cost_no_attempt(
     async with AsyncExitStack() as working:
         async with without_registry(idle_instance):
             await working.enter_async_context(idle_instance.working())
-            await asyncio.sleep(0.5)
-            (pending,) = (await idle_instance.run(accepted["id"]).describe()).raw_description.pending_activities
+            async with asyncio.timeout(WAIT_TIMEOUT):
+                async for _ in pauses():
+                    described = await idle_instance.run(accepted["id"]).describe()
+                    if any(
+                        activity.HasField("last_failure") for activity in described.raw_description.pending_activities
+                    ):
+                        break
+            (pending,) = described.raw_description.pending_activities
             assert pending.last_failure.application_failure_info.type == "RegistryUnavailable"
         event = await idle_instance.until_final(accepted["id"])
     assert (event["status"], codes(event)) == ("succeeded", [200])

@@ -83,6 +83,41 @@ async def test_what_failed_is_delivered_again_oldest_first(instance: Instance, i
     assert (await ask(instance, webhook, dry_run=True)).json()["found"] == 0
 
 
+async def test_what_waits_is_attempted_now(instance: Instance, inbox: Receiver) -> None:
+    """Proves: what waits is counted and sent at once, without a time; what has failed for good is left alone."""
+    _, (failed,) = await failing(instance, inbox, 1)
+    inbox.otherwise = Answer(503)
+    webhook = (await instance.webhook(inbox.url, events=["later"], retry={"schedule": [3600]}))["id"]
+    sent = await send_many(instance, 5, "later")
+    await until_listed(instance, webhook, "retrying", 5)
+    inbox.otherwise = Answer()
+    inbox.requests.clear()
+    path = f"/v1/webhooks/{webhook}/recover"
+    counted = await instance.http.post(path, json={"status": "retrying", "dry_run": True})
+    assert (counted.json()["found"], counted.json()["since"], counted.json()["changes"]) == (5, None, ["retrying"])
+    job = (await instance.http.post(path, json={"status": "retrying"})).json()
+    over = await until(instance, job, *OVER)
+    assert (over["status"], counts(over)) == ("finished", (5, 5, 0, 0))
+    for event in sent:
+        deliveries = {each["id"]: each for each in (await instance.until_final(event))["deliveries"]}
+        triggers = [attempt["trigger"] for attempt in deliveries[webhook]["attempts"]]
+        assert triggers == ["scheduled", "manual"]
+    assert sorted(event_ids(inbox)) == sorted(sent)
+    assert (await instance.http.get(f"/v1/events/{failed}?tenant={instance.tenant}")).json()["status"] == "failed"
+
+
+async def test_by_default_a_recovery_begins_with_the_latest_incident(instance: Instance, inbox: Receiver) -> None:
+    webhook, sent = await failing(instance, inbox, 3)
+    other = (await instance.webhook(inbox.url, events=["none"]))["id"]
+    counted = await instance.http.post(f"/v1/webhooks/{webhook}/recover", json={"dry_run": True})
+    health = (await instance.http.get(f"/v1/webhooks/{webhook}")).json()["health"]
+    began = datetime.fromisoformat(health["failing_since"]) - timedelta(minutes=5)
+    assert (counted.json()["found"], datetime.fromisoformat(counted.json()["since"])) == (len(sent), began)
+    for path in (f"/v1/webhooks/{other}/recover", "/v1/recoveries"):
+        answer = await instance.http.post(path, json={"dry_run": True})
+        assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "since")
+
+
 async def test_only_what_is_meant_is_delivered_again(instance: Instance, inbox: Receiver) -> None:
     """Setup: events of two types fail for two webhooks; one event does not.
     Timeline: a recovery of one webhook, for one type.

@@ -199,6 +199,18 @@ class DeliveryView(DeliverySummary):
     receipts: list[ReceiptView]
 
 
+class FindingView(Model):
+    level: Literal["well", "warning", "wrong"]
+    check: str
+    text: str
+    remedy: str
+
+
+class DoctorReport(Model):
+    status: Literal["well", "warning", "wrong"]
+    findings: list[FindingView]
+
+
 class Email(TypedDict, total=False):
     """An email."""
 
@@ -619,6 +631,7 @@ class WebhookChanges(TypedDict, total=False):
     ordered: bool | OrderKey
     order_policy: Literal["block", "skip"]
     alert_after: AlertAfter | None
+    slow_after: float | None
     disable_after: float | None
     enabled: bool
     metadata: dict[str, str]
@@ -707,9 +720,9 @@ class RecoveryCommandAccepted(Model):
 
 
 class RecoveryRequest(TypedDict, total=False):
-    since: Required[datetime | str]
+    since: datetime | str | None
     until: datetime | str | None
-    status: Literal["failed", "cancelled"]
+    status: Literal["failed", "cancelled", "retrying"]
     types: list[str]
     rate: float
     dry_run: bool
@@ -730,7 +743,7 @@ class RecoveryView(Model):
     since: datetime | None
     until: datetime
     types: list[str]
-    requested_status: Literal["failed", "cancelled"]
+    requested_status: Literal["failed", "cancelled", "retrying"]
     rate: float
     started_at: datetime
     finished_at: datetime | None
@@ -875,6 +888,7 @@ class WebhookCounts(Model):
 
     new: int
     healthy: int
+    slow: int
     degraded: int
     failing: int
     paused: int
@@ -949,10 +963,11 @@ class WebhookDelivery(ResultSoFar):
 class WebhookHealth(Model):
     """The health of the webhook: that of the latest attempts of its URL, emails and notifications."""
 
-    status: Literal["new", "healthy", "degraded", "failing", "paused", "disabled"]
+    status: Literal["new", "healthy", "slow", "degraded", "failing", "paused", "disabled"]
     failing_since: datetime | None
     failures: int
     last_success_at: datetime | None
+    slow_ms: float | None
     throttled_until: datetime | None
     failing: list[FailingTarget]
 
@@ -985,6 +1000,7 @@ class WebhookView(Model):
     ordered: bool | OrderKey
     order_policy: Literal["block", "skip"]
     alert_after: AlertAfter | None
+    slow_after: float | None
     disable_after: float | None
     enabled: bool
     metadata: dict[str, str]

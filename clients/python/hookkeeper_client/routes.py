@@ -147,7 +147,7 @@ class Routes:
         limit: int | None = None,
         event: str | None = None,
         enabled: bool | None = None,
-        status: Literal["new", "healthy", "degraded", "failing", "paused", "disabled"] | None = None,
+        status: Literal["new", "healthy", "slow", "degraded", "failing", "paused", "disabled"] | None = None,
         tenant: str | None = None,
         q: str | None = None,
     ) -> Page[models.WebhookView]:
@@ -366,6 +366,11 @@ class Routes:
     @route("GET", "/v1/system")
     def show_system(self) -> models.SystemView:
         """Show what waits in the whole installation, and its webhooks by state."""
+
+    @route("GET", "/v1/system/doctor")
+    def show_doctor(self) -> models.DoctorReport:
+        """Examine Temporal, the registry, workers, keys, clocks, certificates and outgoing connections as this API
+        process sees them, as `hookkeeper doctor` does."""
 
     @route("POST", "/v1/schedules")
     def create_schedule(self, **body: Unpack[models.NewSchedule]) -> models.ScheduleView:

@@ -7,6 +7,8 @@ from hookkeeper.messages.rows import EventRow
 from hookkeeper.registry.events import change_log, listing
 from hookkeeper.registry.events.change_log import Change, LogEnds, Position
 from hookkeeper.registry.events.conditions import Search
+from hookkeeper.registry.events.delivery_times import DeliveryTimes, delivery_times
+from hookkeeper.registry.events.issues import Issue, find_issues
 from hookkeeper.registry.events.leases import Leases
 from hookkeeper.registry.events.listing import MAX_TOTAL, LatestValues
 from hookkeeper.registry.events.recount import recount
@@ -17,6 +19,7 @@ from hookkeeper.registry.events.state import IndexState, read_state
 from hookkeeper.registry.events.statistics import Statistics, StatisticsQuery, read_statistics
 from hookkeeper.registry.events.waiting import Waiting, WaitingDeliveries, count_waiting, waiting_of_webhooks
 from hookkeeper.registry.storage.database import Database
+from hookkeeper.times import utc_now
 
 
 class EventIndex:
@@ -53,6 +56,16 @@ class EventIndex:
         """Count the held and retrying deliveries of each of these webhooks that has any."""
         async with self._database.read() as session:
             return await waiting_of_webhooks(session, webhook_ids)
+
+    async def issues(self, tenant: str | None, *, acknowledged: bool) -> list[Issue]:
+        """Return what fails or waits by webhook and error, of events that need attention, or are acknowledged."""
+        async with self._database.read() as session:
+            return await find_issues(session, tenant, acknowledged=acknowledged)
+
+    async def delivery_times(self, tenant: str | None, webhook_id: str | None = None) -> DeliveryTimes | None:
+        """Return how long the latest deliveries took until they succeeded; None without any."""
+        async with self._database.read() as session:
+            return await delivery_times(session, utc_now(), tenant, webhook_id)
 
     async def state(self, now: datetime) -> IndexState:
         """Return what is pending, and what waits."""

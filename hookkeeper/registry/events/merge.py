@@ -149,7 +149,7 @@ def _merge_event(changes: IndexChanges, report: RunReport, old: EventRow | None,
     if old is None:
         changes.events[key] = event
         followed = changes.follow(key)
-        if not report.deliveries_before:
+        if not report.deliveries_before and not event.is_test:
             rollup.count_event(changes.rollups, Subject(event.tenant, event.type), event.status, event.accepted_at)
             followed.is_new = True
         return
@@ -233,12 +233,13 @@ def _merge_delivery(
         changes.passed.append(new._replace(line=delivery.line, place=(old and old.place) or 0))
     if event.parts > 1 and (old is None or old.status != new.status):
         changes.undecided.add(key)
-    subject = Subject(event.tenant, event.type, delivery.webhook_id, delivery.channel)
-    added = [attempt for attempt in delivery.attempts if attempt.number > counted]
-    rollup.count_attempts(changes.rollups, subject, added)
-    if old is not None:
-        rollup.count_end(changes.rollups, subject, old.status, old.finished_at, -1)
-    rollup.count_end(changes.rollups, subject, new.status, new.finished_at)
+    if not event.is_test:
+        subject = Subject(event.tenant, event.type, delivery.webhook_id, delivery.channel)
+        added = [attempt for attempt in delivery.attempts if attempt.number > counted]
+        rollup.count_attempts(changes.rollups, subject, added)
+        if old is not None:
+            rollup.count_end(changes.rollups, subject, old.status, old.finished_at, -1)
+        rollup.count_end(changes.rollups, subject, new.status, new.finished_at)
     changes.deliveries[new.key] = new
     if old is None or shown_of_delivery(old) != shown_of_delivery(new):
         changes.follow(key).deliveries.add(delivery.id)

@@ -118,7 +118,7 @@ async def _counted(database: Database, tenant: str, windows: Windows) -> Counted
     """Return what the rows of a tenant say."""
     counted = Counted(defaultdict(Counter), set())
     c = events.c
-    query = select(c.accepted_at, c.id, c.type, c.status, c.as_of).where(c.tenant == tenant)
+    query = select(c.accepted_at, c.id, c.type, c.status, c.as_of).where(c.tenant == tenant, c.is_test.is_not(True))
     async for page in _pages(database, query, [c.accepted_at, c.id]):
         recent = [row for row in page if max(row.accepted_at, row.as_of) >= windows.since - CLOCKS]
         found: Rollups = {}

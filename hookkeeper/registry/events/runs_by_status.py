@@ -64,7 +64,11 @@ class FoundRun(NamedTuple):
 
     position: RunPosition
     finished_at: datetime | None
-    """When the first of these deliveries was final."""
+    """When the first of these deliveries was final; None while they wait."""
+
+    def was_there(self, at: datetime) -> bool:
+        """Return whether its deliveries had this status before a time, or wait."""
+        return self.finished_at is None or self.finished_at < at
 
 
 def held_by(tenant: str, webhook_id: str) -> Selection:
@@ -116,11 +120,11 @@ class RunsByStatus:
             return [(tenant, webhook_id) for tenant, webhook_id in await session.execute(query)]
 
     async def count(self, selection: Selection, finished_before: datetime) -> int:
-        """Count the runs of which a selected delivery was final before this time."""
+        """Count the runs of which a selected delivery was final before this time, or waits."""
         count, after = 0, None
         while True:
             runs, after = await self.oldest(selection, after, RUNS_PER_COUNT)
-            count += sum(run.finished_at is not None and run.finished_at < finished_before for run in runs)
+            count += sum(run.was_there(finished_before) for run in runs)
             if after is None:
                 return count
 

@@ -89,6 +89,7 @@ events = Table(
     Column("acknowledged", String),
     Column("channels", String),
     Column("apart", Boolean, nullable=False, default=False),
+    Column("is_test", Boolean),
     Index("ix_events_tenant_accepted_at", "tenant", "accepted_at", "id"),
     Index("ix_events_type", "type", "accepted_at", "tenant", "id"),
     Index("ix_events_id", "id", "tenant", unique=True),

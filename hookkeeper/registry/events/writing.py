@@ -124,7 +124,7 @@ def remove(tenant: str, event_id: str) -> Steps[None]:
     """Remove an event with its deliveries. One that no run has had was not accepted, and is not counted."""
     yield statements.LOCK
     for row in (yield from statements.select_events([(tenant, event_id)])):
-        if row.as_of == BEGINNING and not row.run_id:
+        if row.as_of == BEGINNING and not row.run_id and not row.is_test:
             counters: Rollups = {}
             count_event(counters, Subject(tenant, row.type), row.status, row.accepted_at, -1)
             yield from _add(counters)

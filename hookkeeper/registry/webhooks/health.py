@@ -4,7 +4,8 @@ A webhook is healthy if the latest attempt of each of its targets has succeeded.
 whose latest attempt has failed; only attempts change it. What is sent to the URL follows from records of its own, which
 begin anew when it is enabled, resumed or changed: failures, timeouts, throttling.
 
-A success that is no news is recorded once a minute only (`needs_recording`), and so is an attempt that took long. A
+A success that is no news is recorded once a minute only (`needs_recording`), and so is an attempt that took long, or
+that is quick again. A
 result may be recorded twice if its activity is retried: a success is idempotent, a failure increases the counters but
 changes no time. The counters are approximate; the run's history is exact.
 """
@@ -40,6 +41,8 @@ Answer = Literal["succeeded", "sent", "failed", "timed_out", "gone"]
 """`sent`: the provider has taken an email, and will report whether it arrives."""
 
 DEFAULTS = HealthDefaults()
+SLOW_AFTER = 2.0
+"""Seconds from which on a webhook without a `slow_after` of its own is slow."""
 LOST = frozenset({"bounced", "dropped"})
 """What a provider reports of an email that will not arrive."""
 FILTER = "filter"
@@ -50,7 +53,7 @@ CLEAN: dict[str, None] = dict.fromkeys(("url_failing_since", "url_failures", "ti
 _RECORDED = (
     *("tenant", "url", "enabled", "disabled_reason", "disabled_at", "disable_after", "alert_after"),
     *("filter_errors", "filter_error"),
-    *("failing", "unhealthy_since", "failing_from", "last_success_at", "slow_at", *CLEAN),
+    *("failing", "unhealthy_since", "failing_from", "last_success_at", "slow_at", "slow_ms", *CLEAN),
 )
 
 
@@ -67,6 +70,7 @@ class AttemptResult:
     """The URL was throttled before the request, so a success ends the throttling."""
     slow: bool = False
     """It took over a second, as others before."""
+    duration_ms: float | None = None
     url: str | None = None
     """Where the request went, if that is known."""
     target: str = URL.name
@@ -151,7 +155,7 @@ def needs_recording(webhook: Webhook, target: str, now: datetime, *, slow: bool 
 
     A failure recorded during the attempt is cleared by a later success, within a minute.
     """
-    if slow and _is_over(webhook.slow_at, now):
+    if target == URL.name and (slow or webhook.slow_ms is not None) and _is_over(webhook.slow_at, now):
         return True
     is_clean = target != URL.name or not any(getattr(webhook, name) for name in CLEAN)
     return target in webhook.failing or not is_clean or _is_over(webhook.last_success_at, now)
@@ -165,7 +169,13 @@ def health_status(webhook: Webhook, now: datetime) -> HealthStatus:
         return "paused"
     if webhook.failing:
         return "failing" if webhook.failing_from and webhook.failing_from <= now else "degraded"
+    if (webhook.slow_ms or 0) > 1000 * (webhook.slow_after or SLOW_AFTER):
+        return "slow"
     return "healthy" if webhook.last_success_at else "new"
+
+
+IS_SLOW = Webhook.slow_ms > 1000 * func.coalesce(Webhook.slow_after, SLOW_AFTER)
+"""Whether a webhook is slow, as the database finds it."""
 
 
 def status_column(now: datetime) -> ColumnElement[Any]:
@@ -175,6 +185,7 @@ def status_column(now: datetime) -> ColumnElement[Any]:
         (Webhook.paused_at.is_not(None), "paused"),
         (Webhook.failing_from <= literal(now, UtcDateTime()), "failing"),
         (Webhook.unhealthy_since.is_not(None), "degraded"),
+        (IS_SLOW, "slow"),
         (Webhook.last_success_at.is_not(None), "healthy"),
         else_="new",
     )
@@ -273,7 +284,10 @@ def _note_success(webhook: Webhook, result: AttemptResult) -> None:
     begin_anew(webhook)
     if until and until > result.at and not result.was_throttled:
         webhook.throttled_until = until
-    if result.slow and _is_over(webhook.slow_at, result.at):
+    if not _is_over(webhook.slow_at, result.at):
+        return
+    webhook.slow_ms = result.duration_ms if result.slow else None
+    if result.slow:
         webhook.slow_at = result.at
 
 
@@ -287,7 +301,7 @@ def _note_failure(webhook: Webhook, result: AttemptResult, defaults: HealthDefau
     webhook.timeouts = (webhook.timeouts or 0) + 1 if result.answer == "timed_out" else None
     webhook.url_failing_since = webhook.url_failing_since or result.at
     if result.slow:
-        webhook.slow_at = result.at
+        webhook.slow_at, webhook.slow_ms = result.at, result.duration_ms
     if result.throttled_until:
         webhook.throttled_until = max(webhook.throttled_until or result.throttled_until, result.throttled_until)
 

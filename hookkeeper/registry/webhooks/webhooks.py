@@ -19,7 +19,13 @@ from hookkeeper.registry.models import MOVING, Webhook, WebhookPattern, without_
 from hookkeeper.registry.storage.database import Database, lock
 from hookkeeper.registry.storage.direct_reads import DirectReads
 from hookkeeper.registry.storage.paging import read_page_of_large, read_page_of_matching
-from hookkeeper.registry.webhooks.health import begin_anew, drop_removed_targets, forget_filter_errors, status_column
+from hookkeeper.registry.webhooks.health import (
+    IS_SLOW,
+    begin_anew,
+    drop_removed_targets,
+    forget_filter_errors,
+    status_column,
+)
 from hookkeeper.registry.webhooks.matching import Matching, MatchingWebhook, patterns_for
 from hookkeeper.registry.webhooks.reads import FoundWebhooks, WebhookReads
 from hookkeeper.times import rfc3339, utc_now
@@ -205,12 +211,21 @@ class Webhooks:
             rows = await session.execute(select(status, func.count()).where(*_of(tenant)).group_by("status"))
             return {row[0]: row[1] for row in rows}
 
-    async def in_trouble(self, tenant: str | None, limit: int) -> list[Webhook]:
-        """Return the webhooks that are failing or degraded, the one that has failed for the longest time first."""
-        sends = (Webhook.enabled, Webhook.paused_at.is_(None))
-        query = select(Webhook).where(Webhook.unhealthy_since.is_not(None), *sends, *_of(tenant))
+    async def recovered(self, tenant: str | None, limit: int) -> list[Webhook]:
+        """Return the webhooks whose latest incident has ended, the latest first, of the last thousand with one."""
+        query = select(Webhook).where(Webhook.incident.is_not(None), *_of(tenant)).limit(1000)
         async with self._database.read() as session:
-            found = await session.scalars(query.order_by(Webhook.unhealthy_since, Webhook.id).limit(limit))
+            found = [(webhook.incident, webhook) for webhook in await session.scalars(query)]
+        ended = [(incident.at, webhook) for incident, webhook in found if incident and not incident.is_open]
+        return [webhook for _, webhook in sorted(ended, key=lambda item: item[0], reverse=True)[:limit]]
+
+    async def in_trouble(self, tenant: str | None, limit: int) -> list[Webhook]:
+        """Return the webhooks that fail, the one that has failed for the longest time first, then slow ones."""
+        sends = (Webhook.enabled, Webhook.paused_at.is_(None))
+        query = select(Webhook).where(or_(Webhook.unhealthy_since.is_not(None), IS_SLOW), *sends, *_of(tenant))
+        by_age = Webhook.unhealthy_since.nulls_last(), Webhook.id
+        async with self._database.read() as session:
+            found = await session.scalars(query.order_by(*by_age).limit(limit))
             return [*found]
 
     async def with_trouble(self, after: str, limit: int) -> list[str]:

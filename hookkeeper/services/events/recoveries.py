@@ -1,6 +1,9 @@
-"""Redeliver failed deliveries in bulk, or do something to all events that a search finds: count, start, control."""
+"""Redeliver failed deliveries in bulk, retry what waits, or do something to all events that a search finds: count,
+start, control.
+"""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -25,17 +28,20 @@ MAX_COUNTED = 10_000
 MAX_PAGES = 50
 """Pages that it reads, of up to 10,000 entries of an index."""
 MAX_RATE = 100
+BEFORE_INCIDENT = timedelta(minutes=5)
+"""The first event that failed was accepted before its attempt failed."""
 
 
 class RecoveryRequest(RequestModel):
-    model_config = with_examples({"since": "2026-01-02T03:00:00Z", "dry_run": True})
+    model_config = with_examples({"since": "2026-01-02T03:00:00Z", "dry_run": True}, {"status": "retrying"})
 
-    since: GivenTime
-    """Only events that were accepted at this time or later."""
+    since: GivenTime | None = None
+    """Only events that were accepted at this time or later. By default five minutes before the latest incident of the
+    webhook began; deliveries that wait are all retried."""
     until: GivenTime | None = None
     """Only events that were accepted before this time; by default now."""
     status: RecoverableStatus = "failed"
-    """Deliveries with this final status are made again."""
+    """Deliveries with this status: `failed` and `cancelled` ones are made again, `retrying` ones attempted now."""
     types: list[EventType] = Field(default_factory=list, max_length=20)
     """Only events of exactly these types; by default all."""
     rate: float = Field(20.0, ge=0.1, le=MAX_RATE, allow_inf_nan=False, strict=True)
@@ -45,12 +51,14 @@ class RecoveryRequest(RequestModel):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        if self.until is not None and self.until <= self.since:
+        if self.until and self.since and self.until <= self.since:
             raise ValueError("until is not after since")
         return self
 
 
 class TenantRecoveryRequest(RecoveryRequest):
+    model_config = with_examples({"tenant": "acme", "since": "2026-01-02T03:00:00Z", "dry_run": True})
+
     tenant: TenantName = DEFAULT_TENANT
 
 
@@ -64,6 +72,12 @@ class BulkRequest(RequestModel):
     """Events per second, at most. By default 20, and 100 for `acknowledge`."""
     dry_run: bool = Field(False, strict=True)
     """Only count the events, up to 10,000."""
+
+
+def incident_began(webhook: Webhook) -> datetime | None:
+    """Return a time shortly before the failures of the webhook began: those of now, or of its latest incident."""
+    began = webhook.unhealthy_since or (webhook.incident and webhook.incident.since)
+    return began - BEFORE_INCIDENT if began else None
 
 
 class RecoveryService(NamedTuple):
@@ -84,6 +98,8 @@ class RecoveryService(NamedTuple):
         if not wanted.dry_run and (webhook.paused_at or not webhook.enabled):
             state = "paused" if webhook.enabled else "disabled"
             raise NotPossible(f"The webhook is {state}: resume or enable it first.")
+        if wanted.since is None and wanted.status != "retrying":
+            wanted = wanted.model_copy(update={"since": incident_began(webhook)})
         scope = self._scope(wanted, webhook.tenant, webhook.id).model_copy(update={"retrying": with_retrying})
         return await self._recover("webhook", webhook.id, scope, wanted)
 
@@ -187,7 +203,11 @@ class RecoveryService(NamedTuple):
 
     def _scope(self, wanted: RecoveryRequest, tenant: str, webhook_id: str | None) -> RecoveryScope:
         now = utc_now()
-        if wanted.since >= now:
+        if wanted.since is None and wanted.status != "retrying":
+            raise Invalid.field(
+                "since", "is required: no incident of the webhook is known" if webhook_id else "is required"
+            )
+        if wanted.since and wanted.since >= now:
             raise Invalid.field("since", "is in the future")
         return RecoveryScope(
             tenant=tenant,

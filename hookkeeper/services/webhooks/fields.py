@@ -61,6 +61,7 @@ STEPS = {
         "ordered",
         "order_policy",
         "alert_after",
+        "slow_after",
         "disable_after",
         "on_failure",
     ),
@@ -115,6 +116,10 @@ class WebhookFields(RequestModel):
     alert_after: AlertAfter | None = Field(None, examples=[{"attempts": 5, "seconds": 900}])
     """When the webhook is failing rather than degraded: after a number of failed attempts in a row, or a time since the
     first one. It counts from the next failed attempt on. By default the operator's setting."""
+    slow_after: Annotated[float, SECONDS] | None = Field(
+        None, ge=1, le=30, allow_inf_nan=False, strict=True, examples=[5.0]
+    )
+    """Seconds from which on requests count as slow, and so does the webhook. By default two."""
     disable_after: Annotated[float, SECONDS] | None = Field(
         None, ge=0, le=365 * 86400, allow_inf_nan=False, strict=True
     )
@@ -178,15 +183,18 @@ class WebhookHealth(ResponseModel):
     """The health of the webhook: that of the latest attempts of its URL, emails and notifications."""
 
     status: HealthStatus
-    """`new`: no attempt was made yet. `healthy`: the latest attempt of every target has succeeded. `degraded`: that of
-    a target has failed. `failing`: a target has failed as often in a row, or for as long, as `alert_after` says,
-    or its filter has failed on an event. `paused` and `disabled` take the place of the others."""
+    """`new`: no attempt was made yet. `healthy`: the latest attempt of every target has succeeded. `slow`: it has,
+    but requests take longer than `slow_after`. `degraded`: the latest attempt of a target has failed. `failing`: a
+    target has failed as often in a row, or for as long, as `alert_after` says, or its filter has failed on an event.
+    `paused` and `disabled` take the place of the others."""
     failing_since: Time | None
     """The first of these failed attempts."""
     failures: int
     """Failed attempts in a row of the target with the most, about."""
     last_success_at: Time | None
     """To the minute."""
+    slow_ms: float | None
+    """How long the latest slow request to its URL took; null if requests take less than a second."""
     throttled_until: Time | None
     """The URL is overloaded, and scheduled attempts wait until then; null if it is not."""
     failing: list[FailingTarget]

@@ -115,7 +115,8 @@ class Recoveries:
     async def _start(self, state: RecoveryState, *, replaces: bool) -> None:
         scope, workflow_id = state.scope, ids.recovery_workflow_id(state.id)
         assert workflow_id is not None
-        about = f"redeliver what has {scope.status} · {scope.webhook_id or 'all webhooks'}"
+        what = "retry what waits" if scope.status == "retrying" else f"redeliver what has {scope.status}"
+        about = f"{what} · {scope.webhook_id or 'all webhooks'}"
         await self._client.start_workflow(
             temporal_names.RECOVERY,
             state,

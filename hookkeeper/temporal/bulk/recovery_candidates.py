@@ -88,10 +88,7 @@ class RecoveryCandidates:
             return RecoveryPlan(runs=events, end=next_cursor)
         after = None if isinstance(search.after, str) else search.after
         found, end = await self._index.runs_by_status.oldest(recoverable(scope), after, at_most)
-        runs = tuple(
-            _candidate(scope, run.position, is_counted=run.finished_at is not None and run.finished_at < scope.began)
-            for run in found
-        )
+        runs = tuple(_candidate(scope, run.position, is_counted=run.was_there(scope.began)) for run in found)
         return RecoveryPlan(runs=runs, end=end)
 
     async def redeliver(
@@ -161,9 +158,10 @@ def _candidate(scope: RecoveryScope, position: RunPosition, *, is_counted: bool)
 
 
 def is_to_redeliver(delivery: Delivery, state: EventState, scope: RecoveryScope) -> bool:
-    """Return whether a delivery has a status of the scope, and was not made again since the recovery began."""
-    if scope.retrying and delivery.status == "retrying":
-        return not was_requested(delivery, state, scope.began)
+    """Return whether a delivery has a status of the scope, and was not requested since the recovery began."""
+    if delivery.status == "retrying":
+        is_in_scope = scope.retrying or scope.status == "retrying"
+        return is_in_scope and not was_requested(delivery, state, scope.began)
     return delivery.status == scope.status and not was_reopened(delivery, state, scope.began)
 
 

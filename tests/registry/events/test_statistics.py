@@ -178,6 +178,15 @@ async def test_statistics_agree_with_a_recount(engine: AsyncEngine) -> None:
     assert (everything.held, everything.retrying) == (statuses["held"], statuses["retrying"])
 
 
+async def test_test_events_are_in_no_statistics(engine: AsyncEngine) -> None:
+    index = WrittenIndex(engine)
+    for history in made_up_events(5, 30):
+        await index.write([changed(report, is_test=True) for report in history])
+    (everything,) = (await index.statistics(query(10 * DAY))).groups
+    assert counters_of(everything.total) == {}
+    assert await index.recount_tenants(NOW - 10 * DAY, NOW) == 0
+
+
 async def test_held_and_retrying_are_counted_by_group(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     index = WrittenIndex(engine)
     (report,) = next(history for history in made_up_events(3, 99) if len(history) == 1)
