@@ -24,6 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _is_pure(case: pytest.Function) -> bool:
     needed = set(case.fixturenames)
     if hasattr(case, "callspec"):
-        needed |= {str(value) for value in case.callspec.params.values()}  # `database_url` takes a fixture by its name
+        needed.update(value for value in case.callspec.params.values() if isinstance(value, str))  # `database_url`
     is_outside = any(case.path.is_relative_to(folder) for folder in OUTSIDE)
     return not (NEEDED & needed or is_outside or case.get_closest_marker("processes"))
