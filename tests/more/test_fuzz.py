@@ -1,6 +1,6 @@
 """Whatever is asked, the API answers as its OpenAPI document says: no 5xx, no other status, header, type or shape.
 
-Schemathesis makes the requests up, over real sockets. A short run, the same each time, is part of `make test-more`;
+Schemathesis makes the requests up, over real sockets. A short run, the same each time, is part of `make test-all`;
 `make fuzz` takes ten minutes (`FUZZ_SECONDS`), half of them on each database, from another seed each time. A seed that
 found something (`FUZZ_SEED`) makes the same requests again, but for the ids that the API makes. `schemathesis.toml` has
 what is known of this API beside its document.
