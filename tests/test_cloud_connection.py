@@ -65,6 +65,7 @@ async def deliver_an_event(folder: Path, inbox: Receiver) -> None:
         }
 
 
+@pytest.mark.promise("docs/temporal-cloud.md")
 async def test_an_event_is_delivered_with_an_api_key(
     temporal: Client, authority: Authority, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,11 +3,14 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 
 from hookkeeper.temporal.server.connection import LateClient
 from temporal_processes import configured_server
 from timeouts import WAIT_TIMEOUT
+
+pytestmark = pytest.mark.processes
 
 CALLERS, SECONDS = 20, 6.0
 """Without repeats, a call failed in each of four runs."""

@@ -168,6 +168,7 @@ async def test_a_worker_waits_for_a_registry_that_is_away(joined: Instance, tmp_
         assert await worker.stop() == 0
 
 
+@pytest.mark.promise("docs/guarantees.md")
 async def test_an_api_with_another_registry_is_not_ready_and_accepts_no_event(
     joined: Instance, wrong: str, temporal: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +231,7 @@ async def with_empty_registry(instance: Instance, folder: Path) -> AsyncIterator
         yield replace(other, tenant=instance.tenant)
 
 
+@pytest.mark.promise("docs/guarantees.md")
 async def test_a_retry_waits_for_the_registry_that_knows_its_webhook(
     idle_instance: Instance, inbox: Receiver, tmp_path: Path
 ) -> None:

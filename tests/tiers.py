@@ -2,7 +2,7 @@
 
 A case is pure if it needs nothing but its own process. Any other says with its fixtures what it needs; where it starts
 a server or a process by itself, with its folder or the marker `processes`. It belongs to `make test` if it is marked
-with the sentence of the docs that it holds: `@pytest.mark.promise("docs/retries.md", "A deleted webhook …")`.
+with the page of the docs that says the same: `@pytest.mark.promise("docs/retries.md")`.
 """
 
 from pathlib import Path

@@ -12,6 +12,8 @@ from mail_servers import KEY, sendgrid_server
 from receivers import Answer, Receiver, receiver
 from temporal_processes import TemporalProcess, temporal_process
 
+pytestmark = pytest.mark.processes
+
 STOPS = 2
 ROUNDS = 3
 HEARTBEAT_TIMEOUT = timedelta(seconds=4)

@@ -124,10 +124,12 @@ async def key_with(instance: Instance, *scopes: str) -> str:
     return key
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_every_route_is_in_the_table(door: Instance) -> None:
     assert {route: " ".join(sorted(scopes)) for route, scopes in guarded(door.app).items()} == NEEDS
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_every_route_without_a_key_is_in_the_list(door: Instance) -> None:
     contexts = list(iter_route_contexts(door.app.routes))
     open_to_all = {context.path for context in contexts if not isinstance(context.original_route, GuardedRoute)}
@@ -135,6 +137,7 @@ async def test_every_route_without_a_key_is_in_the_list(door: Instance) -> None:
     assert open_to_all == KEYLESS | of_extensions | dashboard.EXTENSION.keyless
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 @pytest.mark.parametrize("scope", SCOPES)
 async def test_a_scope_opens_its_routes_and_no_others(door: Instance, scope: str) -> None:
     """What is refused is refused before the body is read: it would be 400."""
@@ -194,6 +197,7 @@ def test_an_app_with_a_route_that_is_not_guarded_cannot_be_made(route_class: typ
 # Whatever the header says
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 @settings(max_examples=80, deadline=None, derandomize=True, database=None)
 @given(
     header=st.binary(max_size=120)

@@ -33,6 +33,7 @@ def shown(entries: list[dict[str, Any]]) -> list[tuple[str, str, Any]]:
     return [(entry["action"], entry["object_id"], entry["detail"].get("fields")) for entry in entries]
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_each_change_has_an_entry_that_names_fields(idle_instance: Instance) -> None:
     http, tenant = idle_instance.http, idle_instance.tenant
     made = await idle_instance.webhook(
@@ -71,6 +72,7 @@ async def test_each_change_has_an_entry_that_names_fields(idle_instance: Instanc
     assert not any(secret in json.dumps(entries) for secret in SECRETS)
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_commands_to_events_are_recorded_before_they_are_answered(own_instance: Instance) -> None:
     later = [(datetime.now(UTC) + timedelta(hours=hours)).isoformat() for hours in (1, 2)]
     webhook_id = (await own_instance.webhook("https://acme.example"))["id"]

@@ -84,6 +84,7 @@ BAD_EVENTS: list[tuple[str, Any]] = [
 ]
 
 
+@pytest.mark.promise("docs/limits.md")
 @each(("field", "value"), BAD_EVENTS)
 async def test_an_event_with_a_bad_field_is_refused(door: Instance, field: str, value: Any) -> None:
     problem(await door.http.post(EVENT, json=event(door, **{field: value})), 422, field)
@@ -317,6 +318,7 @@ BAD_WEBHOOKS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.promise("docs/limits.md")
 @each(("fields", "path"), BAD_WEBHOOKS)
 async def test_a_webhook_with_a_bad_field_is_refused(door: Instance, fields: dict[str, Any], path: str) -> None:
     answer = await door.http.post(WEBHOOK, json={"url": URL, "tenant": door.tenant, **fields})
@@ -408,6 +410,7 @@ NO_JSON: dict[str, bytes] = {
 }
 
 
+@pytest.mark.promise("docs/limits.md")
 @each("body", NO_JSON.values())
 async def test_a_body_that_is_not_json_is_malformed(door: Instance, body: bytes) -> None:
     for path in (EVENT, WEBHOOK, f"{EVENT}/batch", f"{EVENT}/x/cancel", f"{WEBHOOK}/x/test"):
@@ -440,6 +443,7 @@ NOT_OURS: dict[str, tuple[str, str]] = {
 }
 
 
+@pytest.mark.promise("docs/limits.md")
 @each(("data", "path"), NOT_OURS.values())
 async def test_json_that_could_not_be_sent_to_a_receiver_is_refused(door: Instance, data: str, path: str) -> None:
     begun = time.thread_time()
@@ -493,6 +497,7 @@ async def endless(served: list[int]) -> AsyncIterator[bytes]:
         yield b" " * 10_000
 
 
+@pytest.mark.promise("docs/limits.md")
 @each("size", [LIMIT + 1, LIMIT * 4])
 async def test_a_body_over_the_limit_is_refused(door: Instance, size: int) -> None:
     body = large(door, size)

@@ -51,6 +51,7 @@ async def until_started(instance: Instance, count: int) -> None:
     assert await started(instance) == count
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_a_batch_of_a_thousand_events_is_accepted_in_order_and_once(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +88,7 @@ async def test_an_item_of_the_response_is_as_that_of_a_single_post(instance: Ins
     assert item["problem"] == (await instance.http.post("/v1/events", json=event | {"type": "a..b", "x": 1})).json()
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_a_refused_event_of_a_batch_affects_no_other(own_instance: Instance, inbox: Receiver) -> None:
     await own_instance.webhook(inbox.url)
     known = {"type": "known", "tenant": own_instance.tenant, "id": "known"}

@@ -103,6 +103,7 @@ async def test_the_command_line_sends_the_key_itself(sealed: Instance) -> None:
         assert answer.status_code == 401
 
 
+@pytest.mark.promise("docs/encryption.md")
 async def test_a_tenants_key_is_not_enough(sealed: Instance) -> None:
     made = await sealed.http.post("/v1/keys", json={"name": "t", "tenant": sealed.tenant})
     headers = {"authorization": f"Bearer {made.json()['key']}"}
@@ -110,6 +111,7 @@ async def test_a_tenants_key_is_not_enough(sealed: Instance) -> None:
     assert (await sign_in(sealed.http, made.json()["key"])).status_code == 401
 
 
+@pytest.mark.promise("docs/encryption.md")
 async def test_an_encoded_payload_can_be_decoded(sealed: Instance) -> None:
     sent = MessageToDict(Payloads(payloads=[PLAIN]))
     answer = await sealed.http.post("/codec/encode", json=sent)

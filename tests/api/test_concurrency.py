@@ -54,6 +54,7 @@ async def begin(client: Connection, head: bytes, key: str) -> None:
     client.send(head + f"authorization: Bearer {key}\r\n\r\n".encode())
 
 
+@pytest.mark.promise("docs/limits.md")
 async def test_concurrent_requests_of_one_tenant_delay_no_other(
     temporal: Temporal, tmp_path: Path, head: bytes
 ) -> None:

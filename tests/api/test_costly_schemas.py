@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from problems import problem
 
 from instances import Instance
@@ -75,6 +76,7 @@ async def test_events_that_are_costly_to_validate_are_refused_and_delay_no_other
     assert (await post("a.costly", idle_instance.tenant, {"b": 2})).status_code == 202
 
 
+@pytest.mark.promise("docs/filters.md")
 async def test_a_costly_filter_does_not_affect_other_filters(idle_instance: Instance, inbox: Receiver) -> None:
     bomb = "['aaaaaaaa']" + ".map(x, x+x+x+x+x+x+x+x)" * 12 + "[0].size() > 0"
     filters = ["event.data.n == 1", bomb, "event.data.n == 2", bomb, "event.data.n == 1 || false"]

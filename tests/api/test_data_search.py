@@ -38,6 +38,7 @@ async def declare(instance: Instance, *paths: str) -> None:
     assert answer.json() == {"tenant": instance.tenant, "paths": [*paths]}, answer.text
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_declared_keys_are_found_without_reading_data(
     instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +186,7 @@ async def test_a_search_in_data_needs_a_tenant_and_a_query_that_can_be_read(inst
         assert problem(answer, 422)["errors"][0]["path"] == "q", q
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_a_key_of_a_tenant_searches_its_own_events(instance: Instance) -> None:
     await declare(instance, "order_id")
     await instance.send(id="mine", data={"order_id": 1})
@@ -220,6 +222,7 @@ async def test_the_search_keys_of_a_type_are_shown_and_changed(instance: Instanc
     assert (await http.get(f"/v1/event-types/{name}")).json()["search_keys"] == ["order_id"]
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_an_erased_event_is_not_found(instance: Instance) -> None:
     await declare(instance, "order_id")
     await instance.send(id="erased", data={"order_id": 1})

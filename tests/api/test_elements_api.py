@@ -14,6 +14,7 @@ SLACK = "slack://T0000AAAA/B0000BBBB/secretsecretsecretsecret"
 NOTES = {"http": {"url": "https://api.acme.example/secret-path", "headers": {"x-key": "secret-header"}}}
 
 
+@pytest.mark.promise("docs/payloads.md")
 @pytest.mark.parametrize(
     ("fields", "path", "words"),
     [
@@ -55,6 +56,7 @@ async def test_an_invalid_element_is_refused_when_saved(
     problem(answer, 422)
 
 
+@pytest.mark.promise("docs/payloads.md")
 async def test_a_masked_webhook_can_be_sent_back_unchanged(instance: Instance) -> None:
     """Secrets are masked; who sends the masks back changes nothing, and who moves one to a stranger is refused."""
     alerts = {"notifications": [{"service": SLACK.replace("secretsecret", "hiddenhidden")}]}
@@ -110,6 +112,7 @@ async def test_an_unregistered_webhook_can_be_previewed(instance: Instance) -> N
     assert (await instance.http.get("/v1/events", params={"tenant": instance.tenant})).json()["items"] == []
 
 
+@pytest.mark.promise("docs/payloads.md")
 async def test_a_registered_webhook_can_be_previewed(instance: Instance) -> None:
     made = await instance.webhook("https://acme.example/hook", notifications=[NOTES])
     answer = await instance.http.post("/v1/webhooks/preview", json={"webhook_id": made["id"]})
@@ -138,6 +141,7 @@ async def test_a_filter_can_compare_numbers_beyond_64_bits(instance: Instance) -
 # Templates, tried with examples of the types that a webhook names
 
 
+@pytest.mark.promise("docs/payloads.md")
 async def test_a_template_that_fails_for_the_example_is_refused_when_saved(instance: Instance) -> None:
     type_ = f"{instance.tenant}.paid"
     example = {"n": 4711, "lines": ["a", "b"], "email": "ann@acme.example"}

@@ -60,6 +60,7 @@ async def listed(instance: Instance) -> list[str]:
     return [item["id"] for item in answer.json()["items"]]
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_erasing_an_event_deletes_all_its_runs(instance: Instance, inbox: Receiver) -> None:
     """Setup: two events, one of them delivered twice. Timeline: that one is erased.
     Proves: all its runs go, from lists too; the other stays; the id is free again; the log says who did it.
@@ -85,6 +86,7 @@ async def test_erasing_an_event_deletes_all_its_runs(instance: Instance, inbox: 
     assert [entry["object_id"] for entry in entries if entry["action"] == "event.erase"] == [erased]
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_the_file_of_the_registry_has_nothing_of_an_erased_event(own_instance: Instance, inbox: Receiver) -> None:
     """Its data, and what the receiver answered, are in its rows until then."""
     file = Path(own_instance.settings.database_url.removeprefix("sqlite+aiosqlite:///"))
@@ -105,6 +107,7 @@ async def test_the_file_of_the_registry_has_nothing_of_an_erased_event(own_insta
     assert canaries() == []
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_the_index_has_no_erased_event(instance: Instance, inbox: Receiver) -> None:
     """Its rows are gone; another's stay; an event with the same id is indexed again."""
     await instance.webhook(inbox.url)
@@ -121,6 +124,7 @@ async def test_the_index_has_no_erased_event(instance: Instance, inbox: Receiver
     await until_indexed(instance, erased)
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_an_open_event_cannot_be_erased(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
@@ -159,6 +163,7 @@ async def test_an_erasure_fails_if_the_event_is_redelivered_meanwhile(
     await until_unknown(instance, "e0")
 
 
+@pytest.mark.promise("docs/events.md")
 @pytest.mark.parametrize("is_shared", [False, True])
 async def test_an_erased_event_cannot_be_redelivered(instance: Instance, inbox: Receiver, is_shared: bool) -> None:
     """Timeline: an event is erased, and redelivered before the server has deleted its runs, as by a recovery.

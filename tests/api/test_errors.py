@@ -210,6 +210,7 @@ def _fail_within() -> None:
         raise ExceptionGroup("inner", [error]) from error
 
 
+@pytest.mark.promise("docs/api.md")
 async def test_an_unexpected_error_is_logged_and_reveals_nothing(instance: Instance) -> None:
     app = new_app(instance.settings, instance.store, instance.gateway)
     app.add_api_route("/broken", _fail)
@@ -276,6 +277,7 @@ def _references(part: Any) -> Iterator[str]:
             yield from _references(item)
 
 
+@pytest.mark.promise("docs/api.md")
 async def test_every_operation_is_described_with_its_errors(openapi: dict[str, Any]) -> None:
     for (method, path), operation in operations(openapi).items():
         where = f"{method} {path}"
@@ -333,6 +335,7 @@ async def test_an_error_in_a_query_says_in_words_what_is_valid(
     assert refused["errors"] == [{"path": next(iter(query)), "detail": expected}]
 
 
+@pytest.mark.promise("docs/api.md")
 @pytest.mark.parametrize(
     ("path", "body", "field", "expected"),
     [

@@ -24,6 +24,7 @@ async def _post(instance: Instance, *channels: str, **fields: Any) -> Any:
     return await instance.http.post("/v1/events", json=event)
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_an_event_goes_to_webhooks_without_channels_and_to_those_of_its_channels(instance: Instance) -> None:
     every, first, both = await _hook(instance), await _hook(instance, "a.1"), await _hook(instance, "a.1", "b")
 

@@ -83,6 +83,7 @@ async def test_a_bad_event_type_is_refused(idle_instance: Instance, fields: dict
     assert (await idle_instance.http.get("/v1/event-types")).json()["items"] == []
 
 
+@pytest.mark.promise("docs/event-types.md")
 async def test_events_must_match_the_schema_of_their_type(idle_instance: Instance) -> None:
     await add(idle_instance)
     refused = await post(idle_instance, "order.paid", {"lines": [{"sku": "a"}, {}]}, id="e")
@@ -93,6 +94,7 @@ async def test_events_must_match_the_schema_of_their_type(idle_instance: Instanc
     assert (await post(idle_instance, "order.unknown", "anything")).status_code == 202
 
 
+@pytest.mark.promise("docs/event-types.md")
 async def test_an_archived_type_refuses_new_events_and_recognises_accepted_ones(idle_instance: Instance) -> None:
     await add(idle_instance)
     assert (await post(idle_instance, "order.paid", {"order": 1}, id="old")).status_code == 202
@@ -109,6 +111,7 @@ async def strict(temporal: Client, tmp_path: Path) -> AsyncIterator[Instance]:
         yield instance
 
 
+@pytest.mark.promise("docs/event-types.md")
 async def test_unknown_types_can_be_refused(strict: Instance) -> None:
     refused = await post(strict, "order.paid", {"order": 1})
     assert [error["path"] for error in refused.json()["errors"]] == ["type"]
@@ -116,6 +119,7 @@ async def test_unknown_types_can_be_refused(strict: Instance) -> None:
     assert (await post(strict, "order.paid", {"order": 1})).status_code == 202
 
 
+@pytest.mark.promise("docs/event-types.md")
 @pytest.mark.parametrize(
     ("patterns", "sample", "sent"),
     [

@@ -50,6 +50,7 @@ def in_days(days: float) -> str:
 # What is answered
 
 
+@pytest.mark.promise("README.md")
 async def test_an_accepted_event_is_answered_with_its_ids_deliveries_and_links(instance: Instance) -> None:
     first, second = [await instance.webhook("https://acme.example/hook?key=1") for _ in range(2)]
     answer = await post(instance, data={"order": 1})
@@ -79,6 +80,7 @@ async def test_an_accepted_event_is_answered_with_its_ids_deliveries_and_links(i
     assert (await instance.run(id_).describe()).task_queue == instance.settings.task_queue
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_an_event_is_shown_with_all_deliveries_and_attempts(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(503, "busy")
     webhook = await instance.webhook(f"{inbox.url}?key=secret", retry={"schedule": [3600]})
@@ -155,6 +157,7 @@ async def test_an_event_without_a_tenant_has_the_default_one(instance: Instance)
     assert accepted["workflow_id"] == f"event-default-{accepted['id']}"
 
 
+@pytest.mark.promise("docs/events.md")
 @pytest.mark.parametrize(
     "data",
     [
@@ -187,6 +190,7 @@ async def test_any_json_is_delivered_as_it_was_posted(instance: Instance, inbox:
 # Accepted once
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_fifty_simultaneous_posts_of_an_id_are_one_event(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     answers = await asyncio.gather(*(post(instance, id="evt_once", data={"n": 1}) for _ in range(50)))
@@ -209,6 +213,7 @@ SCHEDULED: dict[str, Any] = {
 }
 
 
+@pytest.mark.promise("docs/events.md")
 @pytest.mark.parametrize(
     "again",
     [
@@ -230,6 +235,7 @@ async def test_the_same_content_again_is_the_same_event(
     await until_runs(instance, "e", 1)
 
 
+@pytest.mark.promise("docs/events.md")
 @pytest.mark.parametrize(
     "change",
     [
@@ -286,6 +292,7 @@ async def test_a_scheduled_event_is_known_after_its_time(instance: Instance, mon
     problem(await post(instance, deliver_at=deliver_at), 422, "deliver_at")
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_the_idempotency_key_is_the_id_of_an_event_without_one(instance: Instance) -> None:
     async def keyed(**fields: Any) -> httpx.Response:
         return await instance.http.post(
@@ -382,6 +389,7 @@ async def test_an_id_of_every_allowed_shape_can_be_used_in_all_paths(instance: I
 # Who gets it
 
 
+@pytest.mark.promise("docs/events.md")
 @pytest.mark.parametrize(
     ("patterns", "type_", "gets"),
     [
@@ -412,6 +420,7 @@ async def test_a_webhook_gets_the_types_that_its_patterns_match(
 COMMANDS = ("retry", "cancel", "hold", "release", "redeliver")
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_another_tenants_event_is_unknown(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
@@ -429,6 +438,7 @@ async def test_another_tenants_event_is_unknown(instance: Instance, inbox: Recei
     assert await instance.event(accepted["id"]) == before
 
 
+@pytest.mark.promise("docs/steering.md")
 async def test_a_command_to_an_unknown_event_or_delivery_is_answered_with_404(
     instance: Instance, inbox: Receiver
 ) -> None:
@@ -445,6 +455,7 @@ async def test_a_command_to_an_unknown_event_or_delivery_is_answered_with_404(
         problem(await instance.command(accepted["id"], command, "wh_unknown"), 404)
 
 
+@pytest.mark.promise("docs/steering.md")
 async def test_a_command_that_the_status_does_not_allow_is_a_conflict(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
@@ -469,6 +480,7 @@ async def test_a_command_that_the_status_does_not_allow_is_a_conflict(instance: 
         problem(await instance.command(delivered["id"], command), 409)
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_an_event_that_no_webhook_gets_has_a_note_and_a_status(instance: Instance) -> None:
     """A key of all tenants is told which tenants have webhooks, and the key of a tenant is not."""
     other = instance.for_new_tenant()

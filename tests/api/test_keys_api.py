@@ -42,6 +42,7 @@ async def all_keys(instance: Instance, **query: Any) -> dict[str, dict[str, Any]
 # Make, list, revoke
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_a_key_is_shown_once(instance: Instance) -> None:
     made = await make_key(instance, "acme")
     assert is_token(made["key"], "hk_")
@@ -85,6 +86,7 @@ async def test_keys_are_listed_by_tenant_and_in_pages(idle_instance: Instance) -
     problem(await idle_instance.http.get("/v1/keys", params={"cursor": "x"}), 400, "cursor")
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_a_revoked_key_is_refused_at_once_and_in_other_processes_within_a_second(
     instance: Instance, clock: FutureClock
 ) -> None:
@@ -112,6 +114,7 @@ async def test_revoking_a_key_again_changes_nothing(instance: Instance) -> None:
     problem(await instance.http.delete("/v1/keys/key_nowhere"), 404)
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_an_expired_key_is_refused(instance: Instance, clock: FutureClock) -> None:
     soon = datetime.now(UTC) + timedelta(minutes=10)
     made = await make_key(instance, "acme", expires_at=soon.isoformat())
@@ -179,6 +182,7 @@ async def test_the_admin_key_needs_no_registry(temporal: Client, tmp_path: Path,
 # Limits
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_a_key_has_its_rate_limit(temporal: Client, tmp_path: Path) -> None:
     async with running_instance(temporal, tmp_path, rate_limit="3/day") as instance:
         usual, own, other = [await make_key(instance, "acme", rate_limit=rate) for rate in (None, "5/day", None)]
@@ -199,6 +203,7 @@ async def test_the_429_of_a_rate_limit_has_retry_after(instance: Instance, clock
         assert (await http.get(PATH)).status_code == 200
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_invalid_keys_are_limited_by_address_and_lock_no_other_address_out(instance: Instance) -> None:
     made = await make_key(instance, "acme")
     async with calling(instance.app, "hk_" + "x" * 43) as http:
@@ -226,6 +231,7 @@ async def test_a_tenant_has_a_maximum_of_webhooks(temporal: Client, tmp_path: Pa
 # Secrecy
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_no_key_is_in_a_log_or_an_answer(
     instance: Instance, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

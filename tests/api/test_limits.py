@@ -62,16 +62,19 @@ async def test_the_values_of_an_event_are_limited(door: Instance, one: Any) -> N
     assert error["detail"] == "contains more than 20000 values"
 
 
+@pytest.mark.promise("docs/limits.md")
 async def test_the_members_of_objects_count_as_values(door: Instance) -> None:
     answer = await door.http.post("/v1/events", json=event(door, {str(n): 0 for n in range(MAX_VALUES)}))
     problem(answer, 422, "body")
 
 
+@pytest.mark.promise("docs/limits.md")
 async def test_a_string_counts_as_one_value(door: Instance) -> None:
     text = '[{",\\"' * 25_000
     assert (await door.http.post("/v1/events", json=event(door, text))).status_code == 202
 
 
+@pytest.mark.promise("docs/limits.md")
 async def test_an_event_in_a_batch_has_the_limits_of_one_alone(door: Instance) -> None:
     batch = [event(door, [0] * 10), event(door, [0] * (MAX_VALUES - 2))]
     answer = await door.http.post("/v1/events/batch", json={"events": batch})
@@ -85,6 +88,7 @@ async def test_an_event_in_a_batch_has_the_limits_of_one_alone(door: Instance) -
     problem(answer, 422, "events.0.data" + ".0" * 64)
 
 
+@pytest.mark.promise("docs/limits.md")
 @pytest.mark.parametrize("data", [[0] * 19_000, [[]] * 19_000], ids=["numbers", "lists"])
 async def test_a_batch_with_too_many_values_is_refused(door: Instance, data: Any) -> None:
     answer = await door.http.post("/v1/events/batch", json={"events": [event(door, data)] * 6})
@@ -92,6 +96,7 @@ async def test_a_batch_with_too_many_values_is_refused(door: Instance, data: Any
     assert error["detail"] == f"contains more than {MAX_BATCH_VALUES} values"
 
 
+@pytest.mark.promise("docs/limits.md")
 @pytest.mark.parametrize("part", [b"[]", b"[0]", b"[[]]", b"{}", b'{"":0}', b'""', b"0", b"1e9"], ids=repr)
 def test_values_are_checked_quickly(part: bytes) -> None:
     """57 KB of empty lists took 13 ms, most of it for the objects that told where each list was."""
@@ -113,6 +118,7 @@ def test_values_are_checked_quickly(part: bytes) -> None:
     assert calls < values + 50  # one for the keys of an object, and for each float
 
 
+@pytest.mark.promise("docs/limits.md")
 async def test_an_integer_has_at_most_308_digits(door: Instance) -> None:
     """Python needs time for the square of the digits, and reads up to 4,300."""
     most = [10**MAX_DIGITS - 1, 1 - 10**MAX_DIGITS, "1" * 400, 1.5]
@@ -130,6 +136,7 @@ def cpu_time(call: Callable[[], Any]) -> float:
     return time.thread_time() - begun
 
 
+@pytest.mark.promise("docs/limits.md")
 def test_long_integers_in_a_batch_are_not_read() -> None:
     """Reading 8 MiB of them takes 150 ms, in which no other thread can run."""
     long = [b"9" * 4_300] * 55
@@ -143,6 +150,7 @@ def test_long_integers_in_a_batch_are_not_read() -> None:
     assert cpu_time(refuse) < cpu_time(lambda: json.loads(body)) / 3
 
 
+@pytest.mark.promise("docs/limits.md")
 async def test_a_key_of_more_than_1024_characters_is_refused(door: Instance) -> None:
     good, bad = {"é" * MAX_KEY: 1}, {"é" * (MAX_KEY + 1): 1}
     assert (await door.http.post("/v1/events", json=event(door, good))).status_code == 202
@@ -204,6 +212,7 @@ async def test_a_hostile_batch_costs_no_memory() -> None:
     assert max(int(peak) for _, peak in peaks) < 3 * MAX_BATCH_BYTES
 
 
+@pytest.mark.promise("docs/limits.md")
 @pytest.mark.parametrize(
     ("text", "marks"),
     [
@@ -269,6 +278,7 @@ ENDLESS: dict[str, tuple[bytes, bytes, int]] = {
 }
 
 
+@pytest.mark.promise("docs/limits.md")
 @pytest.mark.parametrize(("start", "part", "status"), ENDLESS.values(), ids=ENDLESS)
 async def test_an_endless_head_is_refused_and_costs_no_memory(
     server: ApiServer, start: bytes, part: bytes, status: int
@@ -300,6 +310,7 @@ def many_headers(count: int) -> bytes:
     return b"GET /healthz HTTP/1.1\r\nhost: x\r\n" + b"x: 1\r\n" * (count - 1) + b"\r\n"
 
 
+@pytest.mark.promise("docs/limits.md")
 @pytest.mark.parametrize(
     ("largest", "larger", "status"),
     [
@@ -316,6 +327,7 @@ async def test_a_head_up_to_its_limits_is_read(server: ApiServer, largest: bytes
             assert (await client.answer())[0] == expected
 
 
+@pytest.mark.promise("docs/limits.md")
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -337,6 +349,7 @@ async def test_invalid_http_is_answered_with_a_problem(server: ApiServer, garbag
         assert json.loads(body)["status"] == status
 
 
+@pytest.mark.promise("docs/limits.md")
 @pytest.mark.parametrize(
     ("head_", "status"),
     [
@@ -358,6 +371,7 @@ async def test_a_request_names_one_host(server: ApiServer, head_: bytes, status:
         assert (b"needs one `Host` header" in answer[1]) is (status == 400)
 
 
+@pytest.mark.promise("docs/limits.md")
 async def test_trailers_do_not_become_headers(server: ApiServer, door: Instance) -> None:
     """They would stand among those that were checked already."""
     body = json.dumps(event(door, 1)).encode()
@@ -368,6 +382,7 @@ async def test_trailers_do_not_become_headers(server: ApiServer, door: Instance)
     assert (status, b"of-the-trailer" in answer) == (202, False)
 
 
+@pytest.mark.promise("docs/limits.md")
 @pytest.mark.parametrize("path", ["/v1/events", "/codec/decode", "/codec"])
 async def test_a_body_that_is_cut_off_is_no_internal_error(
     server: ApiServer, capsys: pytest.CaptureFixture[str], path: str

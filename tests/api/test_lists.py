@@ -153,6 +153,7 @@ async def test_each_filter_finds_the_right_events(instance: Instance, inbox: Rec
     assert datetime.fromisoformat(row["deliver_at"]) - datetime.fromisoformat(LATER) < timedelta(milliseconds=1)
 
 
+@pytest.mark.promise("docs/events.md")
 @pytest.mark.parametrize("error", ["bla", "http_5", "http_5000", "smtp_200", "timeout ", ""])
 async def test_an_unknown_error_is_refused(instance: Instance, error: str) -> None:
     """It would match nothing, as if there were no such deliveries."""
@@ -164,6 +165,7 @@ async def test_an_unknown_error_is_refused(instance: Instance, error: str) -> No
         assert "connection_refused" in detail
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_a_listed_event_has_its_status_times_and_links(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url)
     accepted = await instance.send(id="e")
@@ -195,6 +197,7 @@ async def test_a_listed_event_has_its_status_times_and_links(instance: Instance,
         assert abs(datetime.fromisoformat(time) - datetime.fromisoformat(event[name])) < timedelta(seconds=1)
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_since_is_included_and_until_is_not(instance: Instance) -> None:
     await instance.send(id="first")
     await asyncio.sleep(0.01)
@@ -261,6 +264,7 @@ async def test_a_redelivered_event_is_listed_once_with_its_latest_status(instanc
     assert await listed(instance, needs_attention="true") == []
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_a_cancelled_event_needs_no_attention(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
@@ -271,6 +275,7 @@ async def test_a_cancelled_event_needs_no_attention(instance: Instance, inbox: R
     assert await ids(instance, needs_attention="true") == set()
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_an_event_held_before_its_first_attempt_is_among_the_held_ones(
     instance: Instance, inbox: Receiver
 ) -> None:
@@ -285,6 +290,7 @@ async def test_an_event_held_before_its_first_attempt_is_among_the_held_ones(
     assert await ids(instance, needs_attention="true") == set()
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_a_list_has_a_total_on_request(instance: Instance) -> None:
     sent = {f"e{n}": "succeeded" for n in range(3)}
     for event_id in sent:

@@ -176,6 +176,7 @@ def test_each_answer_has_an_example() -> None:
             assert JSON not in content or has_example(content[JSON]), f"{route} {status}"
 
 
+@pytest.mark.promise("docs/api.md")
 @pytest.mark.parametrize(
     ("schema", "path", "status"),
     [
@@ -251,6 +252,7 @@ def check_sent(name: str, request: Request) -> None:
         validator((*at, "parameters", index, "schema")).validate(int(value) if value.isdecimal() else value)
 
 
+@pytest.mark.promise("docs/api.md")
 async def test_the_requests_that_hookkeeper_sends_are_as_documented(instance: Instance, inbox: Receiver) -> None:
     """One event makes a delivery that fails for good, a notification, and an alert."""
     inbox.fails(500)

@@ -41,11 +41,13 @@ async def refused(door: Door, fields: dict[str, Any], *paths: str) -> str:
     return "; ".join(error["detail"] for error in said)
 
 
+@pytest.mark.promise("docs/retries.md")
 async def test_a_webhook_with_an_unreachable_host_is_refused(door: Door) -> None:
     for host in (*PRIVATE, *NO_HOSTS, *BAD_PORTS):
         await refused(door, {"url": f"https://{host}/hook"}, "url")
 
 
+@pytest.mark.promise("docs/retries.md")
 @pytest.mark.parametrize("host", [*PRIVATE[::4], *BAD_PORTS])
 async def test_a_notification_with_an_unreachable_host_is_refused(door: Door, host: str) -> None:
     note = {"http": {"url": f"https://{host}/{{{{ event.id }}}}"}}
@@ -87,6 +89,7 @@ async def test_a_host_from_a_template_is_accepted_when_saved(door: Door) -> None
 # Headers
 
 
+@pytest.mark.promise("docs/retries.md")
 @pytest.mark.parametrize(
     "name",
     [

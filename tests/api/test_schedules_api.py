@@ -56,6 +56,7 @@ async def listed(instance: Instance, count: int) -> list[dict[str, Any]]:
             await asyncio.sleep(0.03)
 
 
+@pytest.mark.promise("docs/schedules.md")
 async def test_a_schedule_is_shown_as_it_was_written(instance: Instance) -> None:
     fields = {
         "id": "daily-report",
@@ -86,6 +87,7 @@ async def test_a_schedule_is_shown_as_it_was_written(instance: Instance) -> None
     assert "event" not in row
 
 
+@pytest.mark.promise("docs/schedules.md")
 @pytest.mark.parametrize(
     ("cron", "start", "times"),
     [
@@ -206,6 +208,7 @@ async def test_an_id_is_taken_once_by_each_tenant(instance: Instance) -> None:
     assert (await post(instance, id="a-b", **DAILY)).status_code == 201
 
 
+@pytest.mark.promise("docs/schedules.md")
 @pytest.mark.parametrize(
     ("path", "fields"),
     [

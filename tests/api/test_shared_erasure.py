@@ -84,6 +84,7 @@ async def test_erasing_an_event_keeps_the_others_of_its_shared_run(instance: Ins
     assert (await instance.send(id="e0"))["duplicate"] is False
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_erasing_the_last_event_of_a_shared_run_starts_no_replacement(instance: Instance) -> None:
     """No run replaces its own."""
     run = await share(instance, [event_to(id="e0", tenant=instance.tenant)])
@@ -175,6 +176,7 @@ async def test_an_event_of_a_terminated_shared_run_can_be_erased(instance: Insta
     await until_indexed(instance, "e1")
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_concurrent_erasures_of_one_shared_run_all_succeed(instance: Instance) -> None:
     """All of one run, each twice: the requests continue with the runs of the others. 503 means: try again."""
     names = [f"e{n}" for n in range(5)]

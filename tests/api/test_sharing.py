@@ -59,6 +59,7 @@ def _no_machine_is_slow(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
         monkeypatch.setattr(health, "SLOW_MS", 30_000)
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_many_events_at_once_share_few_runs(instance: Instance, inbox: Receiver) -> None:
     """300 events of three tenants: each is accepted, delivered and shown, and each only once."""
     tenants = [f"{instance.tenant}-{n}" for n in range(3)]
@@ -92,6 +93,7 @@ async def test_many_events_at_once_share_few_runs(instance: Instance, inbox: Rec
     assert len(inbox.requests) == 300
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_an_event_alone_has_its_own_run(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     for n in range(3):
@@ -168,6 +170,7 @@ async def test_events_with_a_slow_webhook_share_runs_of_their_own(
     assert not runs_of(slow) & runs_of(quick)
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_simultaneous_posts_of_a_new_id_are_one_event(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     answers = await asyncio.gather(*(post(instance, f"e{n % 4}") for n in range(40)))

@@ -49,6 +49,7 @@ async def shown(instance: Instance, **query: Any) -> dict[str, Any]:
     return answer.json()  # type: ignore[no-any-return]
 
 
+@pytest.mark.promise("docs/statistics.md")
 async def test_a_webhook_has_statistics_of_its_deliveries(instance: Instance) -> None:
     tenant = instance.tenant
     await instance.store.rows.write(
@@ -106,6 +107,7 @@ async def test_steps_cover_the_whole_time(idle_instance: Instance) -> None:
     assert [step["latency"] for step in group["steps"] if not step["attempts"]] == [None] * (len(times) - 1)
 
 
+@pytest.mark.promise("docs/statistics.md")
 async def test_a_tenants_key_sees_its_tenant_only(idle_instance: Instance) -> None:
     """Setup: two tenants with an event each.
     Timeline: the key of one reads its statistics, by each name, and asks for the other's tenant and webhook.
@@ -161,6 +163,7 @@ async def test_extreme_times_in_a_query_of_statistics_are_answered(idle_instance
         assert (await shown(idle_instance, **query))["items"][0]["events"] == 0
 
 
+@pytest.mark.promise("docs/statistics.md")
 async def test_statistics_that_would_be_too_large_are_refused(
     instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

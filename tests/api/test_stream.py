@@ -89,6 +89,7 @@ async def api(idle_instance: Instance, monkeypatch: pytest.MonkeyPatch) -> Async
         yield Api(idle_instance, server, other, keys)
 
 
+@pytest.mark.promise("docs/api.md")
 async def test_a_stream_shows_new_events_and_outcomes(api: Api) -> None:
     await api.write("before")
     async with api.stream(api.mine) as stream:
@@ -106,6 +107,7 @@ async def test_a_stream_shows_new_events_and_outcomes(api: Api) -> None:
     assert new["links"]["temporal"] is failed["links"]["temporal"] is None, "of the web UI, which is the operator's"
 
 
+@pytest.mark.promise("docs/api.md")
 async def test_a_stream_shows_a_key_its_tenant_and_an_operator_all_or_one(api: Api) -> None:
     async with (
         api.stream(api.mine) as mine,
@@ -140,6 +142,7 @@ async def test_a_stream_shows_what_its_filters_match(api: Api) -> None:
         assert await none.ends() == []
 
 
+@pytest.mark.promise("docs/api.md")
 async def test_a_stream_is_resumed_without_gap_or_repetition(api: Api) -> None:
     seen: list[tuple[str, str]] = []
     last_id = ""

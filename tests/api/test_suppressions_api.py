@@ -33,6 +33,7 @@ async def listed(instance: Instance, **query: Any) -> list[str]:
         params["cursor"] = cursor
 
 
+@pytest.mark.promise("docs/emails.md")
 async def test_an_address_can_be_suppressed_listed_and_removed(instance: Instance) -> None:
     address = f"ann@{instance.tenant}.example"  # other tests suppress addresses of the default tenant
     added = await add(instance, address.replace("ann", "Ann"), detail="Asked by phone.")

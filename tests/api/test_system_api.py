@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
 from callers import calling, make_key
 
 from hookkeeper.temporal.server.readiness import Readiness, server_time
@@ -11,6 +12,7 @@ from instances import Instance
 from timeouts import WAIT_TIMEOUT
 
 
+@pytest.mark.promise("docs/operations.md")
 async def test_the_system_state_has_waiting_tasks_and_states_of_webhooks(idle_instance: Instance) -> None:
     webhook = await idle_instance.webhook("https://acme.example/hook")
     await idle_instance.webhook("https://acme.example/other")
@@ -50,6 +52,7 @@ async def test_a_worker_knows_the_time_of_temporal(idle_instance: Instance) -> N
         assert abs(utc_now() - time) < timedelta(minutes=1)
 
 
+@pytest.mark.promise("docs/operations.md")
 async def test_the_system_state_is_for_operators_only(instance: Instance) -> None:
     for tenant, scopes in ((instance.tenant, ["events:read"]), (None, ["events:read", "webhooks:read"])):
         key = await make_key(instance, tenant, scopes=scopes)

@@ -70,6 +70,7 @@ async def test_a_tenant_keeps_what_it_is_given_and_its_secrets_are_masked(instan
         assert (instance.tenant in [tenant["id"] for tenant in found]) is is_found
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_webhooks_get_the_defaults_of_their_tenant_for_what_they_leave_out(instance: Instance) -> None:
     await instance.http.post("/v1/tenants", json={"id": instance.tenant})
     await _change(instance, retry={"schedule": [5]}, on_failure=SLACK, signature_scheme="v1a")
@@ -100,6 +101,7 @@ async def test_events_beyond_the_rate_of_the_tenant_are_refused_for_all_of_its_k
     assert (await instance.http.post("/v1/events", json={"type": "order.paid"})).status_code == 202
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_a_suspended_tenant_accepts_no_events_and_holds_its_deliveries(
     instance: Instance, inbox: Receiver
 ) -> None:
@@ -128,6 +130,7 @@ async def test_a_suspended_tenant_accepts_no_events_and_holds_its_deliveries(
     assert (await instance.http.post("/v1/events", json=event | {"id": "after"})).status_code == 202
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_deliveries_that_a_suspension_held_are_sent_when_it_ends(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
@@ -149,6 +152,7 @@ async def test_a_key_of_a_tenant_sees_its_own_tenant_and_changes_none(instance: 
         problem(await http.patch(f"/v1/tenants/{instance.tenant}", json={"rate_limit": None}), 403)
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_a_deleted_tenant_leaves_nothing_but_its_audit_entries(instance: Instance, inbox: Receiver) -> None:
     """Setup: an event that was delivered, three that share a run with one of another tenant, one that waits for a day,
     a schedule, a suppression and a key.

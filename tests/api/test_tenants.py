@@ -221,10 +221,12 @@ async def two(instance: Instance) -> AsyncIterator[Two]:
         yield two
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_every_route_is_classified(instance: Instance) -> None:
     assert set(KINDS) == set(guarded(instance.app))
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_no_route_shows_or_changes_an_object_of_another_tenant(two: Two) -> None:
     """Setup: tenant A has an object of each kind.
     Timeline: tenant B's key calls every route of the app with A's ids; then again, naming tenant A wherever it can.
@@ -286,6 +288,7 @@ async def test_the_same_calls_are_open_to_the_owner(two: Two) -> None:
 # What the walk cannot know
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_a_list_shows_a_tenant_its_own_objects_only(two: Two) -> None:
     made = (await two.b.post("/v1/webhooks", json=HOOK)).json()
     sent = (await two.b.post("/v1/events", json={"type": TYPE})).json()
@@ -300,6 +303,7 @@ async def test_a_list_shows_a_tenant_its_own_objects_only(two: Two) -> None:
     assert (await two.b.get("/v1/events", params={"webhook": webhook})).status_code == 422
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_two_tenants_can_use_the_same_event_id(two: Two) -> None:
     """Two tenants may use the same event id, and neither sees the other's event, nor that there is one."""
     event_id = two.fixtures["event_id"]
@@ -320,6 +324,7 @@ async def test_an_object_of_another_tenant_looks_like_an_unknown_one(two: Two) -
         assert answers[0].json() == answers[1].json()
 
 
+@pytest.mark.promise("docs/keys-and-tenants.md")
 async def test_the_tenant_of_each_event_of_a_batch_is_checked_alone(two: Two) -> None:
     events = [{"type": TYPE}, {"type": TYPE, "tenant": two.mine}, {"type": TYPE, "tenant": two.theirs}, {"bad": 1}]
     items = (await two.b.post("/v1/events/batch", json={"events": events})).json()["items"]

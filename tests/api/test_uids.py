@@ -1,6 +1,7 @@
 """The user's own id of a webhook, in place of its id."""
 
 import httpx
+import pytest
 from callers import calling, make_key
 from problems import problem
 
@@ -9,6 +10,7 @@ from instances import Instance
 HOOK = {"url": "https://acme.example/hook", "uid": "shop"}
 
 
+@pytest.mark.promise("docs/api.md")
 async def test_a_uid_names_a_webhook_wherever_its_id_does(instance: Instance) -> None:
     """Timeline: a tenant's key uses the uid in paths, a preview and filters; a key of all tenants names the tenant."""
     key = await make_key(instance, instance.tenant)

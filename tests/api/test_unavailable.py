@@ -149,6 +149,7 @@ async def until_ready(instance: Instance) -> None:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.processes
 async def test_events_are_accepted_while_temporal_is_killed_and_restarted(
     server: KillableTemporal, shaky: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +189,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(error_translation, "OPERATION_TIMEOUT", 1.0)
 
 
+@pytest.mark.promise("docs/guarantees.md")
 @pytest.mark.usefixtures("impatient")
 async def test_a_temporal_that_stores_no_runs_counts_as_away(temporal: Client, tmp_path: Path) -> None:
     """A Temporal whose disk is full, or whose database is read-only, answers everything but new runs.
@@ -210,6 +212,7 @@ async def test_a_temporal_that_stores_no_runs_counts_as_away(temporal: Client, t
             assert (await instance.http.get("/readyz")).json()["temporal"] == "running"
 
 
+@pytest.mark.processes
 @pytest.mark.usefixtures("impatient")
 async def test_an_event_posted_to_a_frozen_temporal_is_one_event_afterwards(
     server: KillableTemporal, shaky: Instance
@@ -232,6 +235,7 @@ async def test_an_event_posted_to_a_frozen_temporal_is_one_event_afterwards(
     assert count == 1
 
 
+@pytest.mark.processes
 async def test_filters_that_fail_are_noted_in_time_while_temporal_is_frozen(
     server: KillableTemporal, shaky: Instance
 ) -> None:
@@ -306,6 +310,7 @@ async def test_requests_are_answered_in_time_without_the_registry(
 # The workers
 
 
+@pytest.mark.promise("docs/guarantees.md")
 @pytest.mark.usefixtures("impatient")
 async def test_without_a_worker_events_are_accepted_and_shown(idle_instance: Instance, inbox: Receiver) -> None:
     """A run that no worker has begun stands as it was started: under a flood, too, it need not be asked."""
@@ -374,6 +379,7 @@ async def through_relay(
         yield await stack.enter_async_context(another_process(instance, temporal=client))
 
 
+@pytest.mark.promise("docs/guarantees.md")
 @pytest.mark.parametrize("drops", ["request", "answer"])
 async def test_events_whose_start_was_interrupted_are_started_by_another_process(
     instance: Instance, inbox: Receiver, drops: Literal["request", "answer"]

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import timedelta
 
 import httpx
+import pytest
 from problems import problem
 from sqlalchemy import delete
 from temporalio.client import WorkflowExecutionStatus
@@ -80,6 +81,7 @@ def clashes() -> float:
     return metric.samples[0].value
 
 
+@pytest.mark.promise("docs/guarantees.md")
 async def test_each_accepted_event_arrives_although_its_id_has_an_older_run(
     instance: Instance, inbox: Receiver
 ) -> None:

@@ -15,6 +15,7 @@ async def found(instance: Instance, name: str, path: str = "/v1/events") -> Any:
     return [item["id"] for item in body["items"]] if answer.status_code == 200 else body["errors"]
 
 
+@pytest.mark.promise("docs/api.md")
 async def test_it_takes_id_uid_and_name(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url, name="Order service", uid="orders")
     await instance.webhook(inbox.url, name="Other", events=["none"])
@@ -23,6 +24,7 @@ async def test_it_takes_id_uid_and_name(instance: Instance, inbox: Receiver) -> 
         assert await found(instance, name) == [sent["id"]]
 
 
+@pytest.mark.promise("docs/api.md")
 async def test_an_unknown_one_is_an_error_with_a_similar_name(instance: Instance) -> None:
     await instance.webhook("http://127.0.0.1:9000/", name="Order service")
     for path in ("/v1/events", "/v1/recoveries", "/v1/stats"):

@@ -217,6 +217,7 @@ async def test_a_secret_of_another_scheme_is_refused(idle_instance: Instance, sc
 # Secrets
 
 
+@pytest.mark.promise("docs/api.md")
 async def test_only_creation_and_rotation_show_a_secret(instance: Instance) -> None:
     made = await instance.webhook(URL, headers={"authorization": "Bearer header-secret"})
     path = f"/v1/webhooks/{made['id']}"
@@ -236,6 +237,7 @@ async def test_only_creation_and_rotation_show_a_secret(instance: Instance) -> N
     assert (await instance.http.get(f"{path}/secret")).json()["secret"] == made["secret"]
 
 
+@pytest.mark.promise("docs/api.md")
 @pytest.mark.parametrize(("body", "grace"), [(None, 86400), ({}, 86400), ({"grace": 60}, 60)])
 async def test_both_keys_sign_during_the_grace(instance: Instance, inbox: Receiver, body: Any, grace: int) -> None:
     made = await instance.webhook(inbox.url)
@@ -254,6 +256,7 @@ async def test_both_keys_sign_during_the_grace(instance: Instance, inbox: Receiv
     assert signed_by(rotated["secret"], request)
 
 
+@pytest.mark.promise("docs/api.md")
 async def test_without_grace_the_old_key_signs_no_more(instance: Instance, inbox: Receiver) -> None:
     made = await instance.webhook(inbox.url)
     path = f"/v1/webhooks/{made['id']}/rotate-secret"
@@ -317,6 +320,7 @@ async def everything(instance: Instance, **query: Any) -> list[dict[str, Any]]:
             return items
 
 
+@pytest.mark.promise("docs/api.md")
 @pytest.mark.parametrize("limit", [1, 3, 7, 100])
 async def test_pages_cover_all_exactly_once_newest_first(idle_instance: Instance, limit: int) -> None:
     made = [(await idle_instance.webhook(URL))["id"] for _ in range(7)]
@@ -385,6 +389,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.promise("docs/api.md")
 @pytest.mark.parametrize("field", CHANGES)
 async def test_a_change_sets_only_the_given_fields(instance: Instance, field: str) -> None:
     made = await instance.webhook(
@@ -457,6 +462,7 @@ async def test_a_change_of_a_fixed_field_is_refused(instance: Instance, changes:
     assert await show(instance, made["id"]) == before
 
 
+@pytest.mark.promise("docs/api.md")
 async def test_secret_headers_stay_with_their_host(instance: Instance) -> None:
     """A key that may change a webhook, but not read its headers, cannot have them sent to another host."""
     made = await instance.webhook(URL, headers={"authorization": "Bearer secret"})
@@ -484,6 +490,7 @@ async def test_a_change_that_leaves_no_target_is_refused(instance: Instance) -> 
 # Remove
 
 
+@pytest.mark.promise("docs/api.md")
 async def test_a_deleted_webhook_is_not_listed_and_gets_no_event(idle_instance: Instance) -> None:
     made, kept = await idle_instance.webhook(URL), await idle_instance.webhook(URL)
     path = f"/v1/webhooks/{made['id']}"
@@ -514,6 +521,7 @@ async def test_an_unknown_webhook_is_answered_with_404(instance: Instance, metho
 # Test deliveries
 
 
+@pytest.mark.promise("docs/api.md")
 @pytest.mark.parametrize("enabled", [True, False])
 async def test_a_test_event_goes_to_its_webhook_only(instance: Instance, inbox: Receiver, enabled: bool) -> None:
     async with receiver() as other:

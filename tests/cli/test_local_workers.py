@@ -16,6 +16,8 @@ from hookkeeper.temporal.server import namespace
 from hookkeeper.temporal.workers import local as local_workers
 from temporal_processes import free_ports
 
+pytestmark = pytest.mark.processes
+
 RETENTION = timedelta(days=5)
 
 

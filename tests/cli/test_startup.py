@@ -23,6 +23,8 @@ from temporalio.service import RPCError
 from hookkeeper import logs
 from cli.operators.startup import connect, open_metrics, read_settings
 
+pytestmark = pytest.mark.processes
+
 async def main():
     settings = read_settings()
     logs.configure(settings.log_format)

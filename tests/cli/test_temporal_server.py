@@ -51,6 +51,7 @@ async def until_listed(port: int, workflow_id: str) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.processes
 async def test_server_survives_kill_9_with_its_runs(tmp_path: Path) -> None:
     """Setup: a supervised server with a run. Timeline: the server is killed with -9. Proves: the run is there."""
     temporal_server.check_version(tmp_path)
@@ -88,6 +89,7 @@ async def socket_to(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.processes
 async def test_web_ui_answers(tmp_path: Path) -> None:
     service, _ = temporal(tmp_path)
     ui_port = int(service.argv[list(service.argv).index("--ui-port") + 1])
@@ -102,6 +104,7 @@ async def test_web_ui_answers(tmp_path: Path) -> None:
     assert "Temporal CLI" in (tmp_path / "logs" / "temporal.log").read_text()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("mode", ["normal", "full"])
 def test_the_setting_decides_how_the_database_is_written(tmp_path: Path, mode: str) -> None:
     settings = Settings(dev_synchronous=mode)
@@ -110,6 +113,7 @@ def test_the_setting_decides_how_the_database_is_written(tmp_path: Path, mode: s
     assert pragmas == {"journal_mode=wal", "secure_delete=true", "busy_timeout=5000", f"synchronous={mode}"}
 
 
+@pytest.mark.processes
 async def test_a_server_serves_once_it_listens_and_has_its_namespace(tmp_path: Path) -> None:
     service, port = temporal(tmp_path)
     assert not await temporal_server.is_serving(tmp_path, port)

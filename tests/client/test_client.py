@@ -155,6 +155,7 @@ async def test_a_refusal_names_each_field(api: Caller) -> None:
 # Servers that fail
 
 
+@pytest.mark.promise("docs/python-client.md")
 async def test_an_event_is_sent_again_with_the_same_id(failing: Caller, inbox: Receiver) -> None:
     inbox.answers = [Answer(503), Answer(502), CREATED]
     assert (await failing(lambda c: c.post_event(type="order.paid"))).id == "e1"
@@ -163,6 +164,7 @@ async def test_an_event_is_sent_again_with_the_same_id(failing: Caller, inbox: R
     assert bodies[0]["id"].startswith("evt_")
 
 
+@pytest.mark.promise("docs/python-client.md")
 async def test_a_triggered_event_is_sent_again_with_the_id_of_the_answer(failing: Caller, inbox: Receiver) -> None:
     done = {"id": "daily", "command": "trigger", "events": ["daily-1"]}
     inbox.answers = [Answer(503, headers={"hookkeeper-event-id": "daily-1"}), Answer(202, json.dumps(done))]
@@ -170,6 +172,7 @@ async def test_a_triggered_event_is_sent_again_with_the_id_of_the_answer(failing
     assert [json.loads(request.body) for request in inbox.requests] == [{}, {"id": "daily-1"}]
 
 
+@pytest.mark.promise("docs/python-client.md")
 async def test_a_request_that_may_have_been_executed_is_not_repeated(failing: Caller, inbox: Receiver) -> None:
     inbox.answers = [Answer(503)]
     with pytest.raises(ApiError):
@@ -177,12 +180,14 @@ async def test_a_request_that_may_have_been_executed_is_not_repeated(failing: Ca
     assert len(inbox.requests) == 1
 
 
+@pytest.mark.promise("docs/python-client.md")
 async def test_a_request_that_was_refused_for_now_is_repeated(failing: Caller, inbox: Receiver) -> None:
     inbox.answers = [Answer(429, headers={"retry-after": "0"}), Answer(204)]
     await failing(lambda c: c.delete_webhook("wh_1"))
     assert len(inbox.requests) == 2
 
 
+@pytest.mark.promise("docs/python-client.md")
 async def test_an_error_names_the_schedule_that_may_have_been_created(failing: Caller, inbox: Receiver) -> None:
     problem = {"type": "about:blank", "title": "Service Unavailable", "detail": "Try again.", "schedule_id": "daily"}
     inbox.answers = [Answer(503, json.dumps(problem))]
@@ -191,6 +196,7 @@ async def test_an_error_names_the_schedule_that_may_have_been_created(failing: C
     assert caught.value.schedule_id == "daily"
 
 
+@pytest.mark.promise("docs/python-client.md")
 async def test_repetitions_end(failing: Caller, inbox: Receiver) -> None:
     inbox.otherwise = Answer(503)
     with pytest.raises(ApiError) as caught:
@@ -199,6 +205,7 @@ async def test_repetitions_end(failing: Caller, inbox: Receiver) -> None:
     assert caught.value.event_id == json.loads(inbox.requests[0].body)["id"]
 
 
+@pytest.mark.promise("docs/python-client.md")
 async def test_without_an_answer_the_error_names_the_event(is_async: bool) -> None:
     caller = Caller(is_async, "http://127.0.0.1:1")
     with pytest.raises(Unreachable) as caught:
@@ -207,12 +214,14 @@ async def test_without_an_answer_the_error_names_the_event(is_async: bool) -> No
     await caller.close()
 
 
+@pytest.mark.promise("docs/python-client.md")
 async def test_an_answer_of_another_server_is_an_error(failing: Caller, inbox: Receiver) -> None:
     inbox.otherwise = Answer(200, "<html>")
     with pytest.raises(HookkeeperError, match="is not from Hookkeeper"):
         await failing(lambda c: c.show_current_key())
 
 
+@pytest.mark.promise("docs/python-client.md")
 async def test_a_stream_goes_on_where_it_ended(failing: Caller, inbox: Receiver) -> None:
     ready = Answer(200, "event: ready\ndata: {}\nid: m1\nretry: 3000\n\n", {"content-type": "text/event-stream"})
     inbox.answers = [Answer(503), ready, Answer(200, ": comment\n\nid: m2\n\n"), ready]
@@ -221,6 +230,7 @@ async def test_a_stream_goes_on_where_it_ended(failing: Caller, inbox: Receiver)
     assert [request.headers.get("last-event-id") for request in inbox.requests] == ["m0", "m0", "m1", "m2"]
 
 
+@pytest.mark.promise("docs/python-client.md")
 async def test_a_stream_that_has_begun_is_opened_until_it_goes_on(failing: Caller, inbox: Receiver) -> None:
     ready = Answer(200, "event: ready\ndata: {}\n\n", {"content-type": "text/event-stream"})
     inbox.answers = [ready, *[Answer(503)] * 5, ready]
@@ -230,6 +240,7 @@ async def test_a_stream_that_has_begun_is_opened_until_it_goes_on(failing: Calle
         await failing.first(2, lambda c: c.stream_events())
 
 
+@pytest.mark.promise("docs/python-client.md")
 async def test_a_stream_that_does_not_begin_is_an_error(failing: Caller, inbox: Receiver) -> None:
     inbox.otherwise = Answer(503)
     with pytest.raises(ApiError, match="503"):
@@ -237,12 +248,14 @@ async def test_a_stream_that_does_not_begin_is_an_error(failing: Caller, inbox: 
     assert len(inbox.requests) == 3
 
 
+@pytest.mark.promise("docs/python-client.md")
 async def test_new_values_and_fields_of_an_answer_are_kept(failing: Caller, inbox: Receiver) -> None:
     inbox.answers = [Answer(202, json.dumps(ACCEPTED | {"status": "dreaming", "mood": "good"}))]
     event = await failing(lambda c: c.post_event(type="order.paid"))
     assert (event.status, event.mood) == ("dreaming", "good")
 
 
+@pytest.mark.promise("docs/python-client.md")
 async def test_parameters_are_written_as_the_api_reads_them(failing: Caller, inbox: Receiver) -> None:
     inbox.answers = [Answer(200, '{"items": []}')]
     since = datetime(2026, 1, 2, tzinfo=UTC)
@@ -254,6 +267,7 @@ async def test_parameters_are_written_as_the_api_reads_them(failing: Caller, inb
     )
 
 
+@pytest.mark.promise("docs/python-client.md")
 @pytest.mark.parametrize(
     ("id_", "path"), [("a/b?c", "/v1/suppressions/a%2Fb%3Fc"), ("ä@b", "/v1/suppressions/%C3%A4%40b")]
 )
@@ -263,6 +277,7 @@ async def test_an_id_is_one_part_of_the_path(failing: Caller, inbox: Receiver, i
     assert inbox.requests[0].path == path
 
 
+@pytest.mark.promise("docs/python-client.md")
 @pytest.mark.parametrize("id_", ["", ".", ".."])
 async def test_an_empty_id_calls_nothing_else(failing: Caller, inbox: Receiver, id_: str) -> None:
     with pytest.raises(ValueError, match="is no id"):
@@ -270,11 +285,13 @@ async def test_an_empty_id_calls_nothing_else(failing: Caller, inbox: Receiver, 
     assert inbox.requests == []
 
 
+@pytest.mark.promise("docs/python-client.md")
 def test_a_url_without_a_protocol_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="must start with http"):
         Client("hooks.acme.example", KEY)
 
 
+@pytest.mark.promise("docs/python-client.md")
 async def test_options_are_those_of_httpx(is_async: bool, inbox: Receiver) -> None:
     caller = Caller(is_async, inbox.url.removesuffix("/hook"), headers={"user-agent": "shop/1"})
     inbox.answers = [Answer(204)]
@@ -284,6 +301,7 @@ async def test_options_are_those_of_httpx(is_async: bool, inbox: Receiver) -> No
     await caller.close()
 
 
+@pytest.mark.promise("docs/python-client.md")
 @pytest.mark.parametrize("key", ["hk_secret\n", "hk secret"])
 def test_an_invalid_key_is_not_in_the_error(key: str) -> None:
     with pytest.raises(ValueError, match="invalid characters") as caught:

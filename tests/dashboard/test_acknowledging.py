@@ -1,5 +1,6 @@
 """Events that are known are acknowledged, and are no longer among those that need attention."""
 
+import pytest
 from browsers import Page, browsing
 from callers import calling, make_key
 
@@ -22,6 +23,7 @@ async def failed(instance: Instance, inbox: Receiver) -> str:
     return str(event)
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_an_event_is_acknowledged_until_it_fails_again(instance: Instance, inbox: Receiver) -> None:
     event = await failed(instance, inbox)
     assert await needing_attention(instance) == [event]

@@ -20,6 +20,7 @@ async def limited(temporal: Client, tmp_path: Path) -> Any:
         yield built
 
 
+@pytest.mark.promise("docs/limits.md")
 async def test_changes_of_a_tenant_have_a_rate_and_those_of_another_do_not_count(limited: Instance) -> None:
     """Changes of all keys and sessions of a tenant count together; what is no change does not."""
     hook = (await limited.webhook("https://acme.example/hook"))["id"]

@@ -23,6 +23,7 @@ from timeouts import WAIT_TIMEOUT
 HOSTILE = "</pre><script>alert('x')</script><img src=x onerror=alert(1)>"
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_events_are_listed_newest_first_with_filters(instance: Instance) -> None:
     first, second = await instance.send("order.paid"), await instance.send("order.sent")
     for event in (first, second):
@@ -194,6 +195,7 @@ async def test_each_part_of_a_filter_can_be_removed(instance: Instance) -> None:
     assert re.search(r'name="min_attempts"\s+value="2"', html)
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_each_event_names_its_cause(instance: Instance) -> None:
     """Setup: an event that retries, one of three webhooks of which one has failed, one that is held."""
     tenant = instance.tenant
@@ -233,6 +235,7 @@ async def test_each_event_names_its_cause(instance: Instance) -> None:
 VIEWS = {"Needs attention": "needs_attention=true", "Held": "delivery_status=held"}
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_an_event_shows_its_attempts_and_what_comes_next(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(503)
     await instance.webhook(inbox.url, name="Shop", retry={"schedule": [3600]})
@@ -268,6 +271,7 @@ async def audit(instance: Instance) -> list[dict[str, str]]:
     return [item for item in items if item["action"].startswith("event.")]
 
 
+@pytest.mark.promise("docs/dashboard.md")
 @pytest.mark.parametrize(
     ("command", "status", "then"),
     [("hold", "held", "release"), ("cancel", "cancelled", "redeliver")],
@@ -305,6 +309,7 @@ async def test_a_command_that_makes_no_sense_is_explained_on_the_page(instance: 
         assert "<b>wh_none" not in answer.text
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_texts_of_tenants_and_receivers_are_escaped(instance: Instance, inbox: Receiver) -> None:
     inbox.answers += [type(inbox.otherwise)(500, HOSTILE)]
     await instance.webhook(inbox.url, name=HOSTILE, retry={"schedule": [3600]})
@@ -338,6 +343,7 @@ async def test_only_operators_see_links_to_temporal(instance: Instance) -> None:
     await instance.http.delete(f"/v1/schedules/{made['id']}?tenant={instance.tenant}")
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_events_of_another_tenant_are_not_found(instance: Instance) -> None:
     event = await instance.send()
     await instance.until_final(event["id"])

@@ -75,6 +75,7 @@ async def test_webhooks_and_the_audit_log_are_exported_without_formulas_and_secr
         assert deliveries.text.startswith("event_id,")
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_a_customer_exports_only_what_is_theirs(instance: Instance) -> None:
     await add_events(instance, 3)
     async with visiting(instance, tenant=f"{instance.tenant}-other") as (browser, _):

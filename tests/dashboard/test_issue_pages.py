@@ -5,6 +5,7 @@ from datetime import timedelta
 from html import unescape
 from typing import Any
 
+import pytest
 from browsers import Page, browsing, needing_attention
 from callers import make_key
 from test_stats_api import report
@@ -48,6 +49,7 @@ async def issues(instance: Instance, state: str = "open") -> list[dict[str, Any]
     return answer.json()["items"]  # type: ignore[no-any-return]
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_failures_are_grouped_by_webhook_and_cause(instance: Instance) -> None:
     """Timeline: none; failures of three causes and a held delivery; one is acknowledged; a webhook works again.
 

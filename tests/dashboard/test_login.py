@@ -46,6 +46,7 @@ def cookie_of(answer: httpx.Response, name: str = SESSION.name) -> str:
     return found
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_a_key_begins_a_session_and_log_out_ends_it(instance: Instance) -> None:
     async with browsing(instance.app, key=None) as browser:
         answer = await browser.get("/events?status=failed")
@@ -100,6 +101,7 @@ async def test_a_login_goes_to_a_page_of_ours(instance: Instance, path: str) -> 
         assert (await browser.log_in(KEY, then=path)).headers["location"] == "/"
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_a_form_of_another_site_cannot_log_in(instance: Instance) -> None:
     """A form of another site comes without the cookie of our form, or with another proof."""
     async with browsing(instance.app, key=None) as browser:
@@ -119,6 +121,7 @@ async def test_a_form_of_another_site_cannot_log_out(instance: Instance) -> None
         assert (await browser.get("/events")).status_code == 200
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_a_revoked_key_ends_its_sessions(instance: Instance) -> None:
     key = await make_key(instance, instance.tenant)
     async with browsing(instance.app, key["key"]) as browser:

@@ -103,6 +103,7 @@ def test_nothing_is_green_before_a_webhook_has_worked() -> None:
     ]
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_the_overview_begins_with_what_is_wrong(instance: Instance) -> None:
     """Timeline: nothing yet; a healthy webhook; one that begins to fail, and fails; another stops; events wait.
 
@@ -161,6 +162,7 @@ async def test_the_overview_begins_with_what_is_wrong(instance: Instance) -> Non
         assert (tone, {f"tenant={tenant}" in link for link in links}) == ("bad", {True})
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_the_sentence_is_never_green_while_a_part_does_not_run(idle_instance: Instance) -> None:
     """Setup: no worker. A customer reads no operator's words."""
     webhook = await idle_instance.webhook(URL)
@@ -258,6 +260,7 @@ async def test_an_empty_product_shows_the_first_steps(idle_instance: Instance) -
         assert "First steps" not in (await browser.page("/")).text
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_a_worker_that_does_not_run_is_named(idle_instance: Instance) -> None:
     async with browsing(idle_instance.app) as browser:
         assert "events are accepted and wait" in (await browser.page("/")).text

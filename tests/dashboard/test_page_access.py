@@ -122,6 +122,7 @@ async def request(browser: Browser, route: str, proof: str) -> httpx.Response:
     return await browser.http.request(method, path_of(route), data=data, headers=headers)
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_every_page_is_in_the_table(instance: Instance) -> None:
     assert {route: " ".join(sorted(scopes)) for route, scopes in pages(instance.app).items()} == NEEDS
 
@@ -131,6 +132,7 @@ async def test_no_page_is_part_of_the_api(instance: Instance) -> None:
     assert not [path for path in paths if not path.startswith(("/v1/", "/healthz", "/readyz", "/codec", "/metrics"))]
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_a_page_needs_a_session_and_a_key_is_none(instance: Instance) -> None:
     async with browsing(instance.app, key=None, address="192.0.2.46") as browser:
         for route in NEEDS:
@@ -140,6 +142,7 @@ async def test_a_page_needs_a_session_and_a_key_is_none(instance: Instance) -> N
     assert answer.status_code == 303
 
 
+@pytest.mark.promise("docs/dashboard.md")
 @pytest.mark.parametrize("scope", SCOPES)
 async def test_a_scope_opens_its_pages_and_no_others(idle_instance: Instance, scope: str) -> None:
     async with browsing(idle_instance.app, await key_with(idle_instance, scope)) as browser:
@@ -153,6 +156,7 @@ async def test_a_scope_opens_its_pages_and_no_others(idle_instance: Instance, sc
                 assert "lacks the scope" in answer.text, route
 
 
+@pytest.mark.promise("docs/dashboard.md")
 @pytest.mark.parametrize("proof", ["", "0" * 64, "ü"])
 async def test_a_form_without_its_proof_changes_nothing(instance: Instance, proof: str) -> None:
     event, webhook = await instance.send(), await instance.webhook("http://127.0.0.1:9000/")
@@ -181,6 +185,7 @@ async def policy_of(browser: Browser, path: str) -> dict[str, str]:
     return dict(part.split(maxsplit=1) for part in answer.headers["content-security-policy"].split("; "))
 
 
+@pytest.mark.promise("docs/dashboard.md")
 @pytest.mark.parametrize("path", ["/", "/events", "/webhooks", "/webhooks/new", "/login", "/events/nowhere"])
 async def test_a_page_runs_nothing_but_our_script(idle_instance: Instance, path: str) -> None:
     async with browsing(idle_instance.app) as browser:

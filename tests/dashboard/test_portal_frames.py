@@ -68,6 +68,7 @@ async def framed(instance: Instance, **fields: Any) -> AsyncIterator[tuple[Brows
         yield browser, link
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_named_origins_may_frame_the_portal_and_nothing_else(instance: Instance) -> None:
     async with framed(instance) as (browser, link), browsing(instance.app, key=None) as visitor:
         for path in ("/", "/events", "/webhooks", "/events/nowhere", "/audit"):

@@ -78,6 +78,7 @@ async def actions(instance: Instance) -> list[tuple[str, str]]:
 # A link opens once
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_a_link_begins_a_session_when_its_button_is_pressed(instance: Instance) -> None:
     link = await make_link(instance, name="ann@acme.example", path="/webhooks", session_lifetime=900)
     async with browsing(instance.app, key=None) as browser:
@@ -98,6 +99,7 @@ async def test_a_link_begins_a_session_when_its_button_is_pressed(instance: Inst
     assert await actions(instance) == [("portal-link.create", "admin"), ("portal-link.open", link["id"])]
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_a_used_link_opens_nothing(instance: Instance) -> None:
     link = await make_link(instance)
     async with browsing(instance.app, key=None) as first, browsing(instance.app, key=None) as second:
@@ -136,6 +138,7 @@ async def test_the_registry_has_a_digest_only(instance: Instance) -> None:
     assert token not in str(await listed(instance))
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_links_and_sessions_expire(instance: Instance, clock: FutureClock) -> None:
     late, short = await make_link(instance, link_lifetime=60), await make_link(instance, session_lifetime=60)
     async with browsing(instance.app, key=None) as browser:
@@ -209,6 +212,7 @@ async def test_a_link_has_few_pages_and_those_that_it_names(instance: Instance) 
         assert (await listed(instance))[link["id"]]["pages"] == pages
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_a_session_shows_and_changes_what_its_link_says(instance: Instance) -> None:
     hook = await instance.webhook("http://127.0.0.1:9000/")
     page, secret = f"/webhooks/{hook['id']}", hook["secret"]
@@ -259,6 +263,7 @@ async def test_a_customer_tests_with_a_type_of_the_catalogue(instance: Instance)
         assert "hookkeeper.test" not in page.text
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_another_tenant_sees_nothing(instance: Instance) -> None:
     hook = await instance.webhook("http://127.0.0.1:9000/", name="ours")
     every = list(CAPABILITIES)
@@ -347,6 +352,7 @@ async def test_a_revoked_key_ends_its_links_and_their_sessions(instance: Instanc
 # Who may make links
 
 
+@pytest.mark.promise("docs/dashboard.md")
 @pytest.mark.parametrize("capability", CAPABILITIES)
 async def test_a_key_cannot_exceed_its_scopes(instance: Instance, capability: str) -> None:
     reader = ["webhooks:write", "webhooks:read", "events:read"]

@@ -3,6 +3,7 @@
 import asyncio
 import re
 
+import pytest
 from browsers import Browser, Page, browsing
 from callers import make_key
 from test_portal_links import visiting
@@ -34,6 +35,7 @@ async def until_shown(browser: Browser, text: str) -> Page:
     return page
 
 
+@pytest.mark.promise("docs/pause-and-recovery.md")
 async def test_failed_events_of_a_tenant_are_counted_and_delivered_again(instance: Instance, inbox: Receiver) -> None:
     webhook = await fail_some(instance, inbox, 2)
     key = await make_key(instance, instance.tenant)

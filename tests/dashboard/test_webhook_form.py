@@ -30,6 +30,7 @@ def errors_of(html: str) -> dict[str, str]:
     return {field: unescape(re.sub("<.*?>", " ", text)).strip() for field, text in shown}
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_a_webhook_is_registered(instance: Instance) -> None:
     key = await make_key(instance, instance.tenant)
     async with browsing(instance.app, key["key"]) as browser:
@@ -115,6 +116,7 @@ async def test_chosen_types_lines_and_secrets_are_shown_as_they_were_sent(instan
     assert shown["metadata"] == "team: shop\r\nurl: https://acme.example/a"
 
 
+@pytest.mark.promise("docs/dashboard.md")
 @pytest.mark.parametrize(
     ("fields", "field", "text"),
     [
@@ -226,6 +228,7 @@ RICH: dict[str, Any] = {
 }
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_a_form_does_not_undo_what_another_has_changed(instance: Instance) -> None:
     made = await instance.webhook(URL, name="Shop")
     path = f"/webhooks/{made['id']}/edit"

@@ -19,6 +19,7 @@ from timeouts import WAIT_TIMEOUT
 HOSTILE = '"><script>alert(1)</script>'
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_webhooks_are_listed_with_their_last_day(instance: Instance, inbox: Receiver) -> None:
     shop = await instance.webhook(inbox.url, name="Shop", events=["order.*"])
     await instance.webhook(f"{inbox.url}/crm", name="CRM", events=["customer.*"], enabled=False)
@@ -162,6 +163,7 @@ async def test_a_webhook_has_programs_for_its_receivers(instance: Instance) -> N
         assert made["secret"] not in page.text
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_a_webhook_can_be_paused_resumed_and_enabled(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url)
     path = f"/webhooks/{webhook['id']}"
@@ -271,6 +273,7 @@ async def test_a_bad_test_event_is_explained_and_kept(
     assert fields.get("data", "") in page.text
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_webhooks_of_another_tenant_are_not_found(instance: Instance) -> None:
     webhook = await instance.webhook("http://127.0.0.1:9000/", name="Theirs")
     key = await make_key(instance, "someone-else")
@@ -311,6 +314,7 @@ async def test_a_preview_shows_what_would_be_sent(instance: Instance, inbox: Rec
     assert inbox.requests == []
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_the_signing_key_is_shown_on_request_and_rotated(instance: Instance) -> None:
     webhook = await instance.webhook("http://127.0.0.1:9000/")
     path = f"/webhooks/{webhook['id']}"
@@ -424,6 +428,7 @@ async def test_failed_events_are_counted_and_delivered_again(instance: Instance,
         assert (await browser.submit(path, f"{path}/recover", since="then")).status_code == 422
 
 
+@pytest.mark.promise("docs/dashboard.md")
 async def test_what_waits_is_sent_with_one_click(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(503)
     webhook = await instance.webhook(inbox.url, name="Shop", retry={"schedule": [3600]})

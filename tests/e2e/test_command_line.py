@@ -40,6 +40,7 @@ async def as_json(dev: processes.Dev, *args: str) -> Any:
 # Sending
 
 
+@pytest.mark.promise("docs/command-line.md")
 async def test_send_follows_the_attempts(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     inbox.fails(503, 500)
     await running_dev.webhook(inbox.url, tenant, retry={"schedule": [0.1, 0.1]})
@@ -65,6 +66,7 @@ async def test_send_fails_if_a_delivery_fails(running_dev: processes.Dev, inbox:
     assert f"POST {inbox.url}  failed (exhausted)\n" in done.err
 
 
+@pytest.mark.promise("docs/command-line.md")
 async def test_responses_cannot_control_the_terminal(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     inbox.otherwise = Answer(410, "\x1b]0;owned\x07 \x9b2J gone\u202e")
     await running_dev.webhook(inbox.url, tenant)
@@ -268,6 +270,7 @@ async def test_events_can_be_rescheduled(running_dev: processes.Dev, inbox: Rece
     await running_dev.until(accepted["id"], tenant, "succeeded")
 
 
+@pytest.mark.promise("docs/command-line.md")
 async def test_events_are_listed(running_dev: processes.Dev, tenant: str) -> None:
     sent = [(await running_dev.send(tenant))["id"] for _ in range(3)]
     for event_id in sent:
@@ -294,6 +297,7 @@ async def test_events_are_listed(running_dev: processes.Dev, tenant: str) -> Non
 # Webhooks
 
 
+@pytest.mark.promise("docs/command-line.md")
 async def test_webhooks_can_be_managed(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     made = await as_json(
         running_dev,
@@ -411,6 +415,7 @@ async def test_version(tmp_path: Path) -> None:
     assert (done.code, done.out) == (0, f"{VERSION}\n")
 
 
+@pytest.mark.promise("docs/command-line.md")
 @pytest.mark.parametrize(
     "args",
     [

@@ -40,6 +40,7 @@ async def stops_cleanly(dev: processes.Dev, number: signal.Signals) -> None:
     assert "Stopped." in dev.process.written()
 
 
+@pytest.mark.promise("docs/first-webhook.md")
 async def test_prints_all_addresses(running_dev: processes.Dev) -> None:
     output = running_dev.process.written()
     for service in ("Temporal", "Worker", "API"):
@@ -59,6 +60,7 @@ async def test_prints_all_addresses(running_dev: processes.Dev) -> None:
         assert (await http.get(f"{running_dev.url}/docs")).status_code == 200
 
 
+@pytest.mark.promise("docs/first-webhook.md")
 async def test_delivers_an_event_posted_over_http(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     inbox.fails(503, 503)
     webhook = await running_dev.webhook(inbox.url, tenant, retry={"schedule": [0.1, 0.2]})
@@ -71,6 +73,7 @@ async def test_delivers_an_event_posted_over_http(running_dev: processes.Dev, in
     assert event["links"]["temporal"].startswith(f"http://127.0.0.1:{running_dev.ports.ui}/")
 
 
+@pytest.mark.promise("docs/first-webhook.md")
 async def test_secrets_are_readable_by_the_owner_only(running_dev: processes.Dev) -> None:
     data = running_dev.folder / ".hookkeeper"
     assert data.stat().st_mode & 0o777 == 0o700
@@ -295,6 +298,7 @@ async def test_signals_to_all_deliveries(
     assert [attempt["trigger"] for attempt in event["deliveries"][0]["attempts"]][1:] == ["manual"] * (name == "retry")
 
 
+@pytest.mark.promise("docs/first-webhook.md")
 async def test_signals_to_one_delivery(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     inbox.fails(500, 500)
     for _ in range(2):

@@ -81,6 +81,7 @@ def family_name(name: str) -> str:
     return name.removesuffix("_total")
 
 
+@pytest.mark.promise("docs/metrics.md")
 async def test_every_metric_of_the_contract_is_there_after_a_delivery(metered: Metered, inbox: Receiver) -> None:
     tenant, delivered = "metered", "hookkeeper_success_delay_seconds_count"
     before = value(await scraped(metered.worker), delivered, channel="webhook")

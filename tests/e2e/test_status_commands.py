@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import processes
+import pytest
 
 from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
@@ -18,6 +19,7 @@ async def run(dev: processes.Dev, *args: str, code: int = 0) -> str:
     return done.out
 
 
+@pytest.mark.promise("docs/command-line.md")
 async def test_from_the_fault_to_the_cure(running_dev: processes.Dev, inbox: Receiver, tenant: str) -> None:
     """Timeline: a receiver fails, a filter fails, a typo in a type; then both are mended, and what waits is sent.
     Proves: each is named with its cause and a remedy within 80 columns, and the exit code says whether all is well.

@@ -51,6 +51,7 @@ def child_of(span: CollectedSpan, parent: CollectedSpan) -> bool:
     return span.span.parent_span_id == parent.span.span_id
 
 
+@pytest.mark.promise("docs/tracing.md")
 async def test_a_trace_leads_from_the_client_to_each_attempt(traced: Traced, inbox: Receiver) -> None:
     client, tenant = traced.client, "traced"
     inbox.fails(503)

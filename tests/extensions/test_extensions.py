@@ -47,6 +47,7 @@ async def test_api_worker_and_pages_work_without_an_extension(
         await delivers(instance, inbox)
 
 
+@pytest.mark.processes
 def test_api_worker_and_command_line_import_no_extension() -> None:
     program = """
         import sys

@@ -41,6 +41,7 @@ async def desk() -> AsyncIterator[Receiver]:
         yield started
 
 
+@pytest.mark.promise("docs/alerts.md")
 async def test_the_owner_gets_one_alert_an_hour(instance: Instance, inbox: Receiver, desk: Receiver) -> None:
     inbox.otherwise = Answer(500, "out of order")
     webhook = await instance.webhook(inbox.url, retry=ONCE, on_failure=alerts_to(desk))
@@ -74,6 +75,7 @@ async def until_looked(instance: Instance, webhook: dict[str, Any]) -> None:
             await asyncio.sleep(0.03)
 
 
+@pytest.mark.promise("docs/alerts.md")
 async def test_an_alert_contains_event_webhook_and_outcome(temporal: Client, tmp_path: Path, inbox: Receiver) -> None:
     """The operator wants all alerts. Only its own have the address of the run in the Temporal web UI."""
     inbox.answers.append(Answer(500, "not today"))
@@ -109,6 +111,7 @@ async def test_an_alert_contains_event_webhook_and_outcome(temporal: Client, tmp
     assert page in for_owner["content"][0]["value"]
 
 
+@pytest.mark.promise("docs/alerts.md")
 async def test_an_alert_that_could_not_be_sent_is_sent_later_and_to_no_recipient_twice(
     instance: Instance, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +160,7 @@ async def away(*_: object) -> None:
     raise Unavailable("away")
 
 
+@pytest.mark.promise("docs/alerts.md")
 async def test_a_record_that_was_interrupted_after_its_write_alerts_once(
     instance: Instance, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +251,7 @@ async def pending_activities(run: WorkflowHandle[Any, Any]) -> Sequence[PendingA
         return ()
 
 
+@pytest.mark.promise("docs/alerts.md")
 async def test_a_tenant_cannot_flood_the_operator_with_alerts(
     temporal: Client, tmp_path: Path, inbox: Receiver, desk: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,7 @@ async def done(instance: Instance, action: str, filter: dict[str, str], **fields
     return await until(instance, await act(instance, action, filter, **fields), *OVER)
 
 
+@pytest.mark.promise("docs/steering.md")
 async def test_what_a_filter_matches_is_counted_and_retried(instance: Instance, inbox: Receiver) -> None:
     """Setup: events have failed for two webhooks, and one event succeeds.
     Proves: the count delivers nothing; only the deliveries of the filter are made again; the others stay.
@@ -73,6 +74,7 @@ async def test_what_a_filter_matches_is_counted_and_retried(instance: Instance, 
     assert [entry["action"] for entry in mine] == ["events.retry"], "once for the job"
 
 
+@pytest.mark.promise("docs/steering.md")
 async def test_open_events_are_cancelled(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     webhook = (await instance.webhook(inbox.url, retry={"schedule": [3600]}))["id"]
@@ -156,6 +158,7 @@ async def test_a_killed_worker_repeats_no_action(idle_instance: Instance, inbox:
             assert [attempt["number"] for attempt in delivery["attempts"]] == [1, 2]
 
 
+@pytest.mark.promise("docs/steering.md")
 async def test_an_action_is_of_one_tenant_and_has_a_filter(instance: Instance) -> None:
     mine, theirs = instance.tenant, f"{instance.tenant}-other"
     for tenant in (mine, theirs):

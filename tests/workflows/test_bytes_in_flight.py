@@ -68,6 +68,7 @@ async def test_bodies_that_no_receiver_reads_take_bounded_memory_and_delay_no_ot
     assert health["failures"] == 0
 
 
+@pytest.mark.promise("docs/limits.md")
 async def test_a_delivery_without_memory_is_deferred_and_no_attempt_counted(
     temporal: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def failing(deliveries: list[dict[str, Any]]) -> dict[str, str]:
     return {delivery["id"]: delivery["reason"] for delivery in deliveries if delivery["status"] != "succeeded"}
 
 
+@pytest.mark.promise("README.md")
 async def test_each_target_of_a_webhook_is_a_delivery_with_its_own_attempts(
     instance: Instance, inbox: Receiver, sendgrid: SendGridServer
 ) -> None:
@@ -123,6 +124,7 @@ async def test_a_slow_mail_provider_delays_no_retry_of_a_url(
     assert (await instance.until_final(event_id))["status"] == "succeeded"
 
 
+@pytest.mark.promise("docs/emails.md")
 async def test_an_email_is_sent_once_the_provider_is_up(instance: Instance, sendgrid: SendGridServer) -> None:
     sendgrid.fails(503, 503, 500)
     await instance.webhook(None, emails=[TO], retry=QUICK)
@@ -136,6 +138,7 @@ async def test_an_email_is_sent_once_the_provider_is_up(instance: Instance, send
     assert "retry in 0.1 s · http_503" in "\n".join(said).replace("0.10", "0.1") or any("http_503" in x for x in said)
 
 
+@pytest.mark.promise("docs/emails.md")
 async def test_an_email_that_the_provider_rejects_is_not_retried(instance: Instance, sendgrid: SendGridServer) -> None:
     sendgrid.fails(400)
     await instance.webhook(None, emails=[TO], retry=QUICK)
@@ -146,6 +149,7 @@ async def test_an_email_that_the_provider_rejects_is_not_retried(instance: Insta
     assert len(delivery["attempts"]) == 1
 
 
+@pytest.mark.promise("docs/payloads.md")
 @pytest.mark.parametrize(
     ("payload", "words"),
     [
@@ -172,6 +176,7 @@ async def test_a_bad_template_fails_its_own_delivery_only(
     assert len(sendgrid.messages) == 1
 
 
+@pytest.mark.promise("docs/payloads.md")
 async def test_custom_payloads_are_signed(instance: Instance, inbox: Receiver) -> None:
     from standardwebhooks import Webhook
 
@@ -192,6 +197,7 @@ async def test_custom_payloads_are_signed(instance: Instance, inbox: Receiver) -
     assert json.loads(bodies[events["id"]].body) == {"order": 'a\n"b"'}
 
 
+@pytest.mark.promise("docs/filters.md")
 async def test_an_event_that_a_filter_excludes_has_no_delivery(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url, filter="event.data.amount >= 100")
     wanted = await instance.send(data={"amount": 100.5})
@@ -219,6 +225,7 @@ async def test_an_event_that_a_filter_excludes_has_no_delivery(instance: Instanc
     assert change.json()["health"]["status"] == "healthy"
 
 
+@pytest.mark.promise("docs/filters.md")
 async def test_a_filter_that_loops_costs_little_and_matches_nothing(instance: Instance, inbox: Receiver) -> None:
     items = "event.data"
     bomb = f"{items}.all(a, {items}.all(b, {items}.all(c, {items}.all(d, {items}.all(e, a + b + c + d + e >= 0)))))"
@@ -229,6 +236,7 @@ async def test_a_filter_that_loops_costs_little_and_matches_nothing(instance: In
     assert shown["filter_errors"] == 1
 
 
+@pytest.mark.promise("docs/pause-and-recovery.md")
 async def test_a_disabled_webhook_holds_all_its_channels(
     instance: Instance, inbox: Receiver, sendgrid: SendGridServer
 ) -> None:
@@ -292,6 +300,7 @@ async def test_one_email_can_be_retried_by_command(instance: Instance, sendgrid:
     assert [attempt["trigger"] for attempt in event["deliveries"][0]["attempts"]] == ["scheduled", "manual"]
 
 
+@pytest.mark.promise("docs/emails.md")
 async def test_an_email_is_sent_by_smtp_or_captured_and_fails_without_a_provider(
     temporal: Client, tmp_path: Path
 ) -> None:
@@ -321,6 +330,7 @@ async def test_an_email_is_sent_by_smtp_or_captured_and_fails_without_a_provider
     assert event["status"] == "failed"
 
 
+@pytest.mark.promise("docs/notifications.md")
 async def test_a_notification_retries_like_a_webhook(instance: Instance, inbox: Receiver) -> None:
     inbox.answers.append(Answer(429, "slow down", {"retry-after": "0.3"}))
     inbox.fails(500)
@@ -333,6 +343,7 @@ async def test_a_notification_retries_like_a_webhook(instance: Instance, inbox: 
     assert gap >= 0.3
 
 
+@pytest.mark.promise("docs/notifications.md")
 async def test_a_410_of_a_notification_does_not_disable_the_webhook(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(410)
     webhook = await instance.webhook(None, notifications=[{"http": {"url": inbox.url}}], retry=QUICK)
@@ -341,6 +352,7 @@ async def test_a_410_of_a_notification_does_not_disable_the_webhook(instance: In
     assert (await instance.http.get(f"/v1/webhooks/{webhook['id']}")).json()["enabled"] is True
 
 
+@pytest.mark.promise("docs/encryption.md")
 async def test_no_secret_is_in_history_logs_or_answers(
     instance: Instance, inbox: Receiver, sendgrid: SendGridServer, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,8 @@ timer that the old code has started runs as long as it said, or until the run is
 import shutil
 from pathlib import Path
 
+import pytest
+
 from instances import Instance
 from receivers import Receiver
 from worker_processes import ROOT, SOON_UNSTUCK, worker_process
@@ -29,6 +31,7 @@ def new_release(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.promise("docs/deployment.md")
 async def test_a_new_release_continues_the_runs_of_the_old_one(
     idle_instance: Instance, inbox: Receiver, tmp_path: Path
 ) -> None:

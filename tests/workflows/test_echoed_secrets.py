@@ -12,6 +12,7 @@ from receivers import Answer, Receiver
 QUERY, HEADER, PATH = "s3cr3t-in-the-query", "s3cr3t-in-a-header", "TOPSECRETPATH"
 
 
+@pytest.mark.promise("docs/encryption.md")
 async def test_no_history_has_a_secret_that_a_receiver_repeats(instance: Instance, inbox: Receiver) -> None:
     host = urlsplit(inbox.url).netloc
     inbox.otherwise = Answer(

@@ -83,6 +83,7 @@ def dead_url() -> Iterator[str]:
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/receiver-path"
 
 
+@pytest.mark.promise("docs/encryption.md")
 async def test_no_payload_of_an_event_is_readable_in_temporal(
     sealed: Instance, temporal: Client, inbox: Receiver, dead_url: str
 ) -> None:
@@ -118,6 +119,7 @@ async def test_no_payload_of_an_event_is_readable_in_temporal(
     assert [(item["id"], item["accepted_at"]) for item in listed] == [(event_id, event["accepted_at"])]
 
 
+@pytest.mark.promise("docs/encryption.md")
 async def test_no_payload_of_a_shared_run_is_readable_in_temporal(
     sealed: Instance, temporal: Client, inbox: Receiver
 ) -> None:
@@ -251,6 +253,7 @@ async def test_the_codec_decrypts_with_old_keys_and_refuses_changed_payloads() -
         await codec.decode([encrypted])
 
 
+@pytest.mark.promise("docs/encryption.md")
 async def test_a_registry_without_its_key_is_unavailable_and_the_log_says_why(
     temporal: Client, tmp_path: Path, inbox: Receiver, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,7 @@ def codes(event: dict[str, Any], n: int = 0) -> list[int | None]:
     return [attempt["status_code"] for attempt in event["deliveries"][n]["attempts"]]
 
 
+@pytest.mark.promise("docs/payloads.md")
 async def test_a_request_verifies_with_the_official_libraries(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url, events=["order.*"])
     data = {"z": 1, "a": {"é": "ü 😀", "n": [1.5, 12345678901234567890123, None, True]}}
@@ -45,6 +46,7 @@ async def test_a_request_verifies_with_the_official_libraries(instance: Instance
     assert request.headers["user-agent"].startswith("Hookkeeper/")
 
 
+@pytest.mark.promise("README.md")
 async def test_a_delivery_is_retried_until_it_succeeds(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(503, 500)
     webhook = await instance.webhook(inbox.url, retry={"schedule": [0.2, 1.1]})
@@ -63,6 +65,7 @@ async def test_a_delivery_is_retried_until_it_succeeds(instance: Instance, inbox
         Webhook(webhook["secret"]).verify(request.body.decode(), request.headers)
 
 
+@pytest.mark.promise("docs/retries.md")
 async def test_a_delivery_fails_after_its_schedule_and_no_attempt_is_early(
     idle_instance: Instance, inbox: Receiver
 ) -> None:
@@ -92,6 +95,7 @@ async def test_a_delivery_fails_after_its_schedule_and_no_attempt_is_early(
     assert run.status == WorkflowExecutionStatus.FAILED
 
 
+@pytest.mark.promise("docs/retries.md")
 async def test_one_failing_webhook_leaves_the_others_alone(instance: Instance, inbox: Receiver) -> None:
     async with receiver() as failing, receiver() as second:
         failing.otherwise = Answer(500)
@@ -111,6 +115,7 @@ async def test_an_event_without_a_matching_webhook_is_in_the_log(instance: Insta
     assert inbox.requests == []
 
 
+@pytest.mark.promise("docs/pause-and-recovery.md")
 async def test_a_disabled_webhook_holds_a_delivery_until_it_is_released(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url, enabled=False)
     accepted = await instance.send()
@@ -124,6 +129,7 @@ async def test_a_disabled_webhook_holds_a_delivery_until_it_is_released(instance
     assert len(inbox.requests) == 1
 
 
+@pytest.mark.promise("docs/retries.md")
 async def test_a_deleted_webhook_cancels_its_deliveries(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     webhook = await instance.webhook(inbox.url, retry={"schedule": [3600]})
@@ -136,6 +142,7 @@ async def test_a_deleted_webhook_cancels_its_deliveries(instance: Instance, inbo
     assert len(inbox.requests) == 1
 
 
+@pytest.mark.promise("docs/retries.md")
 async def test_a_corrected_url_and_a_new_secret_count_at_the_next_attempt(instance: Instance, inbox: Receiver) -> None:
     """They are changed during the first attempt, so that the next one is made later on a slow machine too."""
     is_changed = asyncio.Event()
@@ -156,6 +163,7 @@ async def test_a_corrected_url_and_a_new_secret_count_at_the_next_attempt(instan
         assert rotated["secret"] != webhook["secret"]
 
 
+@pytest.mark.promise("docs/events.md")
 @pytest.mark.parametrize("size", [1_000, 100_000])
 async def test_every_attempt_sends_the_data_that_was_accepted(instance: Instance, inbox: Receiver, size: int) -> None:
     inbox.fails(500, 500)
@@ -173,6 +181,7 @@ async def test_every_attempt_sends_the_data_that_was_accepted(instance: Instance
 # Commands
 
 
+@pytest.mark.promise("README.md")
 async def test_a_forced_retry_happens_at_once_and_leaves_the_schedule(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500, 500)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
@@ -190,6 +199,7 @@ async def test_a_forced_retry_happens_at_once_and_leaves_the_schedule(instance: 
     assert [attempt["number"] for attempt in event["deliveries"][0]["attempts"]] == [1, 2, 3]
 
 
+@pytest.mark.promise("docs/retries.md")
 async def test_a_forced_retry_waits_for_the_attempt_under_way(instance: Instance, inbox: Receiver) -> None:
     inbox.answers = [Answer(500), Answer(500, delay=0.7)]
     await instance.webhook(inbox.url, retry={"schedule": [0, 3600]})
@@ -205,6 +215,7 @@ async def test_a_forced_retry_waits_for_the_attempt_under_way(instance: Instance
     assert inbox.requests[2].at - inbox.requests[1].at >= 0.7
 
 
+@pytest.mark.promise("docs/steering.md")
 async def test_cancel_stops_one_delivery_or_all(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     for _ in range(2):
@@ -251,6 +262,7 @@ async def test_the_state_of_a_cancelled_run_needs_no_worker(idle_instance: Insta
     assert (event["status"], codes(event)) == ("cancelled", [500])
 
 
+@pytest.mark.promise("docs/steering.md")
 async def test_cancelling_the_workflow_in_temporal_cancels_its_deliveries(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})
@@ -262,6 +274,7 @@ async def test_cancelling_the_workflow_in_temporal_cancels_its_deliveries(instan
     assert (event["status"], event["deliveries"][0]["status"], codes(event)) == ("cancelled", "cancelled", [500])
 
 
+@pytest.mark.promise("docs/guarantees.md")
 @pytest.mark.parametrize("delay", [0.6, 12])
 async def test_the_outcome_of_a_request_sent_before_a_cancel_counts(
     instance: Instance, inbox: Receiver, delay: float, monkeypatch: pytest.MonkeyPatch
@@ -312,6 +325,7 @@ async def test_an_internal_error_during_a_cancel_does_not_block_the_run(
         assert (await idle_instance.until_final(accepted["id"]))["status"] == "cancelled"
 
 
+@pytest.mark.promise("docs/steering.md")
 async def test_a_held_delivery_is_not_attempted_until_it_is_released(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
     await instance.webhook(inbox.url, retry={"schedule": [5]})
@@ -368,6 +382,7 @@ async def test_a_cancellation_counts_that_comes_before_the_run_continues_as_new(
     await instance.until_cancelled(event_id)
 
 
+@pytest.mark.promise("docs/steering.md")
 @pytest.mark.parametrize(("signal", "status"), [("retry", "succeeded"), ("cancel", "cancelled")])
 async def test_a_signal_does_what_its_command_does(
     instance: Instance, inbox: Receiver, signal: str, status: str
@@ -381,6 +396,7 @@ async def test_a_signal_does_what_its_command_does(
     assert (await instance.until_final(accepted["id"]))["status"] == status
 
 
+@pytest.mark.promise("docs/steering.md")
 async def test_redelivery_after_the_end_is_a_new_run_of_the_same_event(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500, 500)
     await instance.webhook(inbox.url, retry={"schedule": [0]})
@@ -413,6 +429,7 @@ async def test_redelivery_after_the_end_is_a_new_run_of_the_same_event(instance:
     assert duplicate["duplicate"] is True
 
 
+@pytest.mark.promise("docs/steering.md")
 async def test_a_final_delivery_of_an_open_run_can_be_reopened(instance: Instance, inbox: Receiver) -> None:
     async with receiver() as failing:
         failing.otherwise = Answer(500)
@@ -473,6 +490,7 @@ async def until_listed_for(instance: Instance, event_id: str, deliver_at: str) -
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_a_scheduled_event_can_be_moved_released_and_cancelled(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     far, farther = (datetime.now(UTC) + timedelta(days=days) for days in (1, 2))
@@ -554,6 +572,7 @@ async def test_a_redelivery_of_a_cancelled_scheduled_event_is_made_at_once(insta
 # Internal errors
 
 
+@pytest.mark.promise("docs/guarantees.md")
 async def test_internal_errors_cost_no_attempt(
     idle_instance: Instance, inbox: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -577,6 +596,7 @@ async def test_internal_errors_cost_no_attempt(
     assert not [record for record in caplog.records if record.exc_info]
 
 
+@pytest.mark.promise("README.md")
 async def test_a_run_survives_the_death_of_its_worker(idle_instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
     await idle_instance.webhook(inbox.url, retry={"schedule": [0.3]})

@@ -79,6 +79,7 @@ def attempts(event: dict[str, Any], n: int) -> int:
     return len(delivery["attempts"]) + int(delivery["attempts_omitted"])
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_each_of_250_targets_gets_the_event_once(instance: Instance, inbox: Receiver) -> None:
     """Setup: 250 webhooks. Timeline: an event.
     Proves: three runs of a hundred targets at most deliver it to all, once; the event is shown as one.
@@ -182,6 +183,7 @@ async def test_a_closed_sibling_can_be_redelivered_while_another_is_open(instanc
         assert attempts(event, 0) == len(codes) + 2
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_a_command_reaches_only_the_deliveries_that_it_names(instance: Instance, inbox: Receiver) -> None:
     inbox.otherwise = Answer(500)
     webhooks = await crowd(instance, inbox.url, 102, retry=PATIENT)

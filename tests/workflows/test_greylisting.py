@@ -46,6 +46,7 @@ async def test_greylisted_recipients_get_the_email_later_and_once(instance: Inst
     assert {delivered.email["To"] for delivered in mail.messages} == {f"{ANN}, {BO}"}
 
 
+@pytest.mark.promise("docs/emails.md")
 async def test_a_requested_attempt_skips_recipients_that_have_the_email(instance: Instance, mail: SmtpServer) -> None:
     mail.refused = {BO: LATER}
     await instance.webhook(None, emails=[{"to": [ANN, BO]}], retry={"schedule": [3600]})

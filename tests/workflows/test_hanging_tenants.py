@@ -143,6 +143,7 @@ async def test_hanging_webhooks_of_one_tenant_do_not_delay_another(
     assert hanging.waited == HANGING
 
 
+@pytest.mark.promise("docs/limits.md")
 async def test_hanging_retries_of_one_event_leave_slots_free(instance: Instance) -> None:
     """Timeline: one event goes to many webhooks, all fail, and all retries hang. Proves: few of them are under way at
     once, a person's retry does not wait for them, and none is lost.

@@ -29,6 +29,7 @@ async def until_all(instance: Instance, status: str, number: int) -> dict[str, d
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.promise("docs/retries.md")
 async def test_each_webhook_names_its_cause_until_it_is_mended(temporal: Client, tmp_path: Path) -> None:
     """Setup: eight webhooks, each broken in its own way, and one that works; one failure is enough to be failing.
 

@@ -55,6 +55,7 @@ async def until_over(instance: Instance, webhook: dict[str, Any]) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.promise("docs/alerts.md")
 async def test_a_webhook_that_reaches_its_attempts_is_alerted_and_so_is_its_recovery(
     instance: Instance, inbox: Receiver, desk: Receiver
 ) -> None:
@@ -174,6 +175,7 @@ async def test_a_webhook_that_will_be_disabled_is_announced(
     assert kinds(desk)[3:] == ["recovered"]
 
 
+@pytest.mark.promise("docs/alerts.md")
 async def test_an_incident_ends_with_its_webhook(instance: Instance, inbox: Receiver, desk: Receiver) -> None:
     inbox.otherwise = Answer(500)
     webhook = await instance.webhook(inbox.url, **alerts_to(desk, **TWICE))
@@ -185,6 +187,7 @@ async def test_an_incident_ends_with_its_webhook(instance: Instance, inbox: Rece
     assert kinds(desk) == ["failing"]
 
 
+@pytest.mark.promise("docs/alerts.md")
 async def test_a_webhook_that_flaps_is_alerted_once_an_hour(
     instance: Instance, inbox: Receiver, desk: Receiver
 ) -> None:

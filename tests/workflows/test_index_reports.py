@@ -45,6 +45,7 @@ async def updates(run: WorkflowHandle[object, object]) -> int:
     return sum(event.event_type == accepted for event in (await run.fetch_history()).events)
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_a_command_is_in_the_history_before_it_is_in_the_rows(
     instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +111,7 @@ async def test_the_index_has_an_event_that_no_worker_has_started(instance: Insta
     await until_indexed(instance, event["id"])
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_the_index_follows_success_and_failure(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     inbox.fails(200, 410)
@@ -125,6 +127,7 @@ async def test_the_index_has_an_event_without_webhooks(instance: Instance) -> No
     await until_indexed(instance, event["id"])
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_the_index_follows_commands(instance: Instance, inbox: Receiver) -> None:
     """A delivery fails, is retried, fails, is held, released, cancelled, and delivered after all."""
     await instance.webhook(inbox.url, retry=PATIENT)

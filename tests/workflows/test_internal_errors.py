@@ -64,6 +64,7 @@ async def until_failing(instance: Instance, event_id: str) -> str:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.promise("docs/guarantees.md")
 async def test_events_of_other_tenants_that_share_a_run_are_delivered(
     sealed: Instance, inbox: Receiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,6 +100,7 @@ async def test_events_of_other_tenants_that_share_a_run_are_delivered(
     assert sorted(sent) == sorted(expected), "each once"
 
 
+@pytest.mark.promise("docs/guarantees.md")
 async def test_the_other_webhook_of_an_event_gets_it(sealed: Instance, inbox: Receiver) -> None:
     """Timeline: the delivery to the webhook that cannot be read is cancelled."""
     before = counted()

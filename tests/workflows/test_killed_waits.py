@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.service import RPCError
 from temporalio.worker import Replayer
@@ -36,6 +37,7 @@ async def attempts(event: dict[str, Any]) -> int:
     return len(event["deliveries"][0]["attempts"])
 
 
+@pytest.mark.promise("docs/guarantees.md")
 async def test_a_retry_that_became_due_without_a_worker_is_made_at_once(
     idle_instance: Instance, inbox: Receiver
 ) -> None:

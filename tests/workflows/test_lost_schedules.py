@@ -106,6 +106,7 @@ async def test_a_schedule_that_temporal_has_lost_is_started_again(own_instance: 
     assert scheduled[1] >= lost.replace(microsecond=0)
 
 
+@pytest.mark.promise("docs/schedules.md")
 async def test_a_command_finds_a_schedule_that_temporal_has_lost(own_instance: Instance, inbox: Receiver) -> None:
     await own_instance.webhook(inbox.url)
     await make(own_instance)
@@ -191,6 +192,7 @@ async def test_a_schedule_whose_input_was_replaced_with_temporals_tools_gets_its
     assert [shown["id"] for shown in await listed(own_instance)] == ["s"]
 
 
+@pytest.mark.promise("docs/schedules.md")
 async def test_while_temporal_is_away_schedules_are_read_changed_and_made(
     own_instance: Instance, inbox: Receiver
 ) -> None:

@@ -28,6 +28,7 @@ async def summaries_of(instance: Instance, event_id: str) -> list[str]:
     return [json.loads(payload.data) for payload in payloads]
 
 
+@pytest.mark.promise("docs/retries.md")
 async def test_a_hold_by_a_paused_webhook_for_too_long_fails_with_an_alert(instance: Instance, inbox: Receiver) -> None:
     async with receiver() as desk:
         webhook = await instance.webhook(inbox.url, on_failure=alerts_to(desk))

@@ -37,6 +37,7 @@ async def until_listed(instance: Instance, wanted: Mapping[str, str]) -> None:
         assert found == wanted
 
 
+@pytest.mark.promise("docs/operations.md")
 async def test_lists_are_right_while_a_key_is_missing_and_when_it_is_back(
     temporal: Client,
     tmp_path: Path,

@@ -68,6 +68,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workflows.activities.RESCHEDULE_INTERVAL", timedelta(seconds=0.1))
 
 
+@pytest.mark.promise("docs/operations.md")
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize(
     "how",

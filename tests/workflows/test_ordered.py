@@ -16,6 +16,7 @@ AT_ONCE = {"schedule": [0.05] * 20}
 LATER = {"schedule": [3600]}
 
 
+@pytest.mark.promise("docs/ordering.md")
 async def test_a_receiver_that_fails_every_third_request_gets_them_in_order(
     idle_instance: Instance, inbox: Receiver
 ) -> None:
@@ -44,6 +45,7 @@ async def test_events_that_come_while_others_are_delivered_are_delivered_after_t
     assert numbers(inbox) == list(range(20))
 
 
+@pytest.mark.promise("docs/ordering.md")
 async def test_later_events_wait_until_an_event_with_policy_block_is_final(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500, 500, 500)
     await instance.webhook(inbox.url, ordered=True, retry={"schedule": [0.1, 0.1]})
@@ -110,6 +112,7 @@ async def test_a_requested_attempt_does_not_wait_in_the_queue(instance: Instance
     assert numbers(inbox) == [0, 2, 2, 0, 1]
 
 
+@pytest.mark.promise("docs/ordering.md")
 async def test_a_held_event_blocks_and_a_cancelled_one_does_not(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
     await instance.webhook(inbox.url, ordered=True, retry=LATER)
@@ -267,6 +270,7 @@ async def change(instance: Instance, webhook: dict[str, Any], **fields: Any) -> 
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.promise("docs/ordering.md")
 async def test_a_batch_is_delivered_in_its_order(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url, ordered=True, events=["order.*"])
     types = ["other" if n % 5 == 4 else "order.paid" for n in range(30)]

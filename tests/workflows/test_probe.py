@@ -53,6 +53,7 @@ async def until_over(incident: WorkflowHandle[Any, Any]) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.promise("docs/retries.md")
 async def test_a_probed_webhook_is_enabled_when_it_answers(probing: Instance, inbox: Receiver) -> None:
     """Timeline: three requests to a webhook that fails; disabled; a probe that fails; one that succeeds.
 

@@ -133,6 +133,7 @@ async def test_a_quick_attempt_of_a_killed_process_is_made_again(idle_instance: 
     assert {request.webhook_id for request in inbox.requests[1:]} == {accepted["id"]}
 
 
+@pytest.mark.promise("docs/guarantees.md")
 async def test_quick_attempts_without_a_registry_are_made_later(own_instance: Instance, inbox: Receiver) -> None:
     await quick_webhook(own_instance, inbox.url)
     inbox.answers = [Answer(gate=(gate := asyncio.Event()))]
@@ -165,6 +166,7 @@ async def test_quick_events_share_a_workflow_task_until_one_lasts(instance: Inst
     assert counts == [12, 11]
 
 
+@pytest.mark.promise("docs/guarantees.md")
 async def test_what_rows_know_is_not_sent_again(idle_instance: Instance, inbox: Receiver) -> None:
     """Setup: a worker loses its way to Temporal during an attempt. It records the outcome, but cannot tell Temporal.
     Proves: the next worker, which has the workflow task when that has timed out, does not send the event again.

@@ -54,6 +54,7 @@ async def queues(instance: Instance, event_id: str) -> list[str]:
     return [activity.activity_task_scheduled_event_attributes.task_queue.name for activity in scheduled]
 
 
+@pytest.mark.promise("docs/rates.md")
 async def test_events_of_a_webhook_that_hangs_wait_for_their_times_without_an_attempt(
     instance: Instance, inbox: Receiver
 ) -> None:
@@ -71,6 +72,7 @@ async def test_events_of_a_webhook_that_hangs_wait_for_their_times_without_an_at
         assert len(await queues(instance, event["id"])) == 1, "an activity has put the event off"
 
 
+@pytest.mark.promise("docs/rates.md")
 async def test_a_limit_set_later_counts_at_once(idle_instance: Instance, inbox: Receiver) -> None:
     webhook = await idle_instance.webhook(inbox.url)
     sent = [await idle_instance.send() for _ in range(EVENTS)]
@@ -105,6 +107,7 @@ async def test_a_failing_limited_webhook_is_retried(instance: Instance, inbox: R
     assert [attempt["status_code"] for attempt in event["deliveries"][0]["attempts"]] == [503, 503, 200]
 
 
+@pytest.mark.promise("docs/rates.md")
 async def test_a_delivery_that_waits_for_its_time_takes_commands(instance: Instance, inbox: Receiver) -> None:
     """What waits can be sent at once, cancelled, held and released."""
     await instance.webhook(inbox.url, rate_limit=0.01)

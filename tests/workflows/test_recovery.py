@@ -63,6 +63,7 @@ async def test_a_recovery_of_the_future_is_refused(instance: Instance, inbox: Re
         assert answer.json()["errors"] == [{"path": "since", "detail": "is in the future"}]
 
 
+@pytest.mark.promise("docs/pause-and-recovery.md")
 async def test_what_failed_is_delivered_again_oldest_first(instance: Instance, inbox: Receiver) -> None:
     webhook, sent = await failing(instance, inbox, EVENTS)
     counted = await ask(instance, webhook, dry_run=True)
@@ -83,6 +84,7 @@ async def test_what_failed_is_delivered_again_oldest_first(instance: Instance, i
     assert (await ask(instance, webhook, dry_run=True)).json()["found"] == 0
 
 
+@pytest.mark.promise("docs/pause-and-recovery.md")
 async def test_what_waits_is_attempted_now(instance: Instance, inbox: Receiver) -> None:
     """Proves: what waits is counted and sent at once, without a time; what has failed for good is left alone."""
     _, (failed,) = await failing(instance, inbox, 1)
@@ -106,6 +108,7 @@ async def test_what_waits_is_attempted_now(instance: Instance, inbox: Receiver) 
     assert (await instance.http.get(f"/v1/events/{failed}?tenant={instance.tenant}")).json()["status"] == "failed"
 
 
+@pytest.mark.promise("docs/pause-and-recovery.md")
 async def test_by_default_a_recovery_begins_with_the_latest_incident(instance: Instance, inbox: Receiver) -> None:
     webhook, sent = await failing(instance, inbox, 3)
     other = (await instance.webhook(inbox.url, events=["none"]))["id"]
@@ -118,6 +121,7 @@ async def test_by_default_a_recovery_begins_with_the_latest_incident(instance: I
         assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "since")
 
 
+@pytest.mark.promise("docs/pause-and-recovery.md")
 async def test_only_what_is_meant_is_delivered_again(instance: Instance, inbox: Receiver) -> None:
     """Setup: events of two types fail for two webhooks; one event does not.
     Timeline: a recovery of one webhook, for one type.
@@ -186,6 +190,7 @@ async def test_cancelled_deliveries_can_be_recovered(instance: Instance, inbox: 
     assert (await instance.until_final(event))["status"] == "succeeded"
 
 
+@pytest.mark.promise("docs/pause-and-recovery.md")
 async def test_it_can_be_paused_resumed_and_cancelled(instance: Instance, inbox: Receiver) -> None:
     webhook, _ = await failing(instance, inbox, 8)
     job = await recover(instance, webhook, rate=0.1)
@@ -206,6 +211,7 @@ async def test_it_can_be_paused_resumed_and_cancelled(instance: Instance, inbox:
     assert [item["id"] for item in jobs] == [job["id"]]
 
 
+@pytest.mark.promise("docs/pause-and-recovery.md")
 async def test_two_recoveries_do_not_overlap(instance: Instance, inbox: Receiver) -> None:
     webhook, _ = await failing(instance, inbox, 4)
     job = await recover(instance, webhook, rate=0.1)

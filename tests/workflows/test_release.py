@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from holding import event_ids, farthest, listed, send_many, until_held
 
 from activities.release import MAX_IN_FLIGHT
@@ -24,6 +25,7 @@ async def resume(instance: Instance, webhook: str) -> None:
     assert answer.json()["paused_at"] is None
 
 
+@pytest.mark.promise("docs/pause-and-recovery.md")
 async def test_what_was_held_goes_out_oldest_first(instance: Instance, inbox: Receiver) -> None:
     """Setup: a paused webhook.
     Timeline: thirty events are held; it is resumed.
@@ -74,6 +76,7 @@ async def test_it_keeps_to_the_rate_and_stops_where_the_webhook_is_paused_again(
     assert len(set(event_ids(inbox))) == len(inbox.requests) == events
 
 
+@pytest.mark.promise("docs/pause-and-recovery.md")
 async def test_what_a_person_holds_stays_held(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(503)
     webhook = (await instance.webhook(inbox.url, retry={"schedule": [3600]}))["id"]

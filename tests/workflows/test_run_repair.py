@@ -78,6 +78,7 @@ async def time_out(instance: Instance, event_id: str) -> None:
     assert (await instance.run(event_id).describe()).status == WorkflowExecutionStatus.TIMED_OUT
 
 
+@pytest.mark.promise("docs/guarantees.md")
 @pytest.mark.parametrize("end", [terminate, time_out])
 async def test_an_event_whose_run_has_ended_abnormally_is_cancelled_and_can_be_redelivered(
     own_instance: Instance, inbox: Receiver, end: Callable[[Instance, str], Awaitable[None]]
@@ -146,6 +147,7 @@ async def test_a_finished_event_whose_run_is_lost_is_read_and_can_be_redelivered
     await own_instance.until_closed(event_id)
 
 
+@pytest.mark.promise("docs/guarantees.md")
 @pytest.mark.parametrize("how", ["repair", "command"])
 async def test_an_open_event_whose_run_is_lost_goes_on_from_its_row(
     own_instance: Instance, inbox: Receiver, how: str
@@ -310,6 +312,7 @@ async def test_events_of_a_shared_run_that_was_terminated_are_found(
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.promise("docs/guarantees.md")
 async def test_a_run_that_is_lost_is_found_by_the_repair_of_the_day(
     own_instance: Instance, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

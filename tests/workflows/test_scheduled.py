@@ -71,6 +71,7 @@ async def no_schedule_is_left(temporal: Client) -> AsyncIterator[None]:
         yield
 
 
+@pytest.mark.promise("docs/schedules.md")
 async def test_an_interval_makes_events_that_are_delivered(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     await make(instance, every=1)
@@ -126,6 +127,7 @@ async def test_a_paused_schedule_makes_nothing_until_it_is_resumed(instance: Ins
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.promise("docs/schedules.md")
 async def test_a_backfill_makes_each_event_once(instance: Instance, inbox: Receiver) -> None:
     """Setup: a paused schedule. Timeline: the same hour is made up for, twice, and then a longer one.
     Proves: since is included, until is not, and a time has one event however often it is fired.
@@ -146,6 +148,7 @@ async def test_a_backfill_makes_each_event_once(instance: Instance, inbox: Recei
     assert sorted(request.webhook_id for request in inbox.requests) == wanted
 
 
+@pytest.mark.promise("docs/schedules.md")
 async def test_a_trigger_makes_an_event_also_while_paused(instance: Instance, inbox: Receiver) -> None:
     await instance.webhook(inbox.url)
     await make(instance, every=SELDOM, paused=True)
@@ -197,6 +200,7 @@ async def test_a_buffered_time_comes_after_the_delivery(instance: Instance, inbo
     assert [firing["status"] for firing in await until(instance, 2, "done")] == ["done", "done"]
 
 
+@pytest.mark.promise("docs/schedules.md")
 async def test_the_one_before_can_be_cancelled(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(503)
     await instance.webhook(inbox.url, retry={"schedule": [3600]})

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from claimed_runs import share, until_listed
@@ -45,6 +46,7 @@ async def test_an_event_is_shown_before_a_worker_has_started_its_shared_run(
     assert [delivery["status"] for delivery in shown["deliveries"]] == ["pending"]
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_an_event_of_a_shared_run_takes_commands_while_its_attempt_is_in_flight(
     instance: Instance, inbox: Receiver
 ) -> None:
@@ -88,6 +90,7 @@ async def test_an_event_is_shown_after_its_shared_run_has_ended(instance: Instan
         assert {item["workflow_id"] for item in items} == {run.handle.id}
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_a_redelivery_after_the_end_of_a_shared_run_starts_an_own_run(
     instance: Instance, inbox: Receiver
 ) -> None:

@@ -80,6 +80,7 @@ async def attempts_of(instance: Instance, name: str, count: int) -> Delivery:
     return delivery
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_events_that_succeed_need_one_activity(instance: Instance, inbox: Receiver) -> None:
     webhook = await instance.webhook(inbox.url)
     names = [f"e{number}" for number in range(50)]
@@ -101,6 +102,7 @@ async def test_events_without_deliveries_need_no_activity(instance: Instance) ->
     assert await run.activities() == []
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_an_event_that_has_not_succeeded_gets_its_own_run(
     instance: Instance, inbox: Receiver, other: Receiver
 ) -> None:
@@ -306,6 +308,7 @@ async def test_more_events_than_a_webhook_takes_at_once_wait_for_a_slot(
 # Commands, and what people do in Temporal
 
 
+@pytest.mark.promise("docs/events.md")
 async def test_commands_during_the_attempt_count_in_the_own_run(instance: Instance, inbox: Receiver) -> None:
     """Timeline: three attempts are in flight; one event is cancelled, one held, one is to be tried again; they fail.
     Proves: the own runs go on with what the commands have changed.
@@ -474,6 +477,7 @@ async def test_a_run_without_events_takes_its_id(instance: Instance) -> None:
 # A worker that is killed
 
 
+@pytest.mark.promise("docs/guarantees.md")
 async def test_requests_sent_by_a_killed_worker_are_not_sent_again(
     idle_instance: Instance, inbox: Receiver, other: Receiver
 ) -> None:

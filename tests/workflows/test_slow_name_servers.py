@@ -41,6 +41,7 @@ async def test_silent_name_servers_of_one_tenant_delay_and_charge_no_other(
             await instance.command(hostile["id"], "cancel")
 
 
+@pytest.mark.promise("docs/limits.md")
 async def test_a_delivery_without_a_free_lookup_is_deferred_without_an_attempt(
     temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

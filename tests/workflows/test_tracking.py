@@ -84,6 +84,7 @@ async def health(instance: Instance) -> dict[str, Any]:
     return webhook["health"]  # type: ignore[no-any-return]
 
 
+@pytest.mark.promise("docs/emails.md")
 async def test_an_email_is_delivered_once_all_recipients_have_it(instance: Instance, sendgrid: SendGridServer) -> None:
     event_id, message = await sent(instance, sendgrid)
     answer = await report(instance, message, ("deferred", "ann@acme.example"), ("delivered", "ann@acme.example"))
@@ -110,6 +111,7 @@ def _timer_summary(history: str) -> str:
     return str(timer["userMetadata"]["summary"]["data"])
 
 
+@pytest.mark.promise("docs/emails.md")
 async def test_a_bounce_fails_the_delivery_and_the_address_is_mailed_no_more(
     instance: Instance, sendgrid: SendGridServer
 ) -> None:

@@ -124,6 +124,7 @@ async def test_a_call_that_temporal_is_too_busy_for_is_repeated(
     assert numbers(inbox) == [0, 1]
 
 
+@pytest.mark.promise("docs/ordering.md")
 @pytest.mark.usefixtures("soon")
 async def test_terminated_runs_block_no_event(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
@@ -136,6 +137,7 @@ async def test_terminated_runs_block_no_event(instance: Instance, inbox: Receive
     assert (await queue(instance, webhook))["waiting"] == 0
 
 
+@pytest.mark.promise("docs/guarantees.md")
 @pytest.mark.usefixtures("soon")
 async def test_an_event_whose_run_is_lost_keeps_its_place(instance: Instance, inbox: Receiver) -> None:
     """Proves: the run behind it starts it again from its row, and waits for it."""
@@ -344,6 +346,7 @@ async def test_encrypted_events_keep_the_order(temporal: Client, tmp_path: Path,
 # Keys
 
 
+@pytest.mark.promise("docs/ordering.md")
 async def test_events_of_one_key_wait_for_each_other_and_others_do_not(instance: Instance, inbox: Receiver) -> None:
     inbox.fails(500)
     webhook = await instance.webhook(inbox.url, ordered={"key": "event.data.k"}, retry=LATER)

@@ -125,6 +125,7 @@ async def test_a_webhook_that_hangs_hides_no_failure_of_others(instance: Instanc
         assert (await health(instance, hangs))["status"] == "new", "its attempt lasts"
 
 
+@pytest.mark.promise("docs/retries.md")
 async def test_a_busy_webhook_is_left_alone_by_all_events(instance: Instance, inbox: Receiver) -> None:
     """A requested attempt is made at once all the same."""
     inbox.answers = [Answer(429, headers={"retry-after": "3"})]
@@ -149,6 +150,7 @@ async def test_a_busy_webhook_is_left_alone_by_all_events(instance: Instance, in
     assert (await health(instance, webhook))["status"] == "healthy"
 
 
+@pytest.mark.promise("docs/retries.md")
 async def test_a_webhook_that_only_fails_for_days_is_disabled_once_with_one_alert(
     instance: Instance, inbox: Receiver, desk: Receiver
 ) -> None:
@@ -207,6 +209,7 @@ async def test_a_410_of_a_url_that_was_corrected_meanwhile_disables_nothing(
     assert (await show(instance, webhook))["enabled"]
 
 
+@pytest.mark.promise("docs/retries.md")
 async def test_a_410_ends_the_delivery_and_disables_the_webhook_with_one_alert(
     instance: Instance, inbox: Receiver, desk: Receiver
 ) -> None:
@@ -238,6 +241,7 @@ async def test_an_outcome_that_the_registry_cannot_record_is_kept(instance: Inst
     assert (await health(instance, webhook))["status"] == "healthy"
 
 
+@pytest.mark.promise("docs/retries.md")
 async def test_a_test_event_neither_begins_nor_ends_an_incident(
     instance: Instance, inbox: Receiver, desk: Receiver
 ) -> None:

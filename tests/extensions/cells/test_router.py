@@ -102,6 +102,7 @@ async def has(instance: Instance, tenant: str, event_id: str) -> bool:
     return await instance.store.rows.find(tenant, event_id) is not None
 
 
+@pytest.mark.promise("docs/cells.md")
 async def test_each_tenant_is_in_its_cell_and_unlisted_ones_in_the_default(cells: Cells) -> None:
     """By the body or the query of the operator, and by the key of a tenant."""
     for tenant, own, other in ((cells.here, cells.a, cells.b), (cells.there, cells.b, cells.a)):
@@ -194,6 +195,7 @@ async def test_while_a_tenant_is_copied_its_events_are_accepted_and_changes_wait
     assert (await cells.http.post("/v1/webhooks", json=webhook | {"tenant": cells.here})).status_code == 201
 
 
+@pytest.mark.promise("docs/cells.md")
 async def test_a_cell_that_does_not_answer_affects_its_own_tenants_only(cells: Cells) -> None:
     known = cells.routed.map
     await until_read(cells, known.model_copy(update={"cells": {**known.cells, "b": Cell(url="http://127.0.0.1:1")}}))

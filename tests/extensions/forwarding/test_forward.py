@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import processes
+import pytest
 from standardwebhooks import Webhook
 
 from receivers import Answer, Receiver
+
+pytestmark = pytest.mark.processes
 
 pytest_plugins = ["dev_fixtures"]
 

@@ -37,6 +37,7 @@ from receivers import Receiver
 from timeouts import WAIT_TIMEOUT
 
 
+@pytest.mark.promise("docs/svix.md")
 async def test_the_python_client_of_svix_makes_the_calls_of_its_documentation(
     own_instance: Instance, inbox: Receiver
 ) -> None:
