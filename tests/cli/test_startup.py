@@ -17,13 +17,13 @@ from temporal_processes import free_ports
 from timeouts import WAIT_TIMEOUT
 from worker_processes import ROOT
 
+pytestmark = pytest.mark.processes
+
 LOSES_TEMPORAL = """
 import asyncio
 from temporalio.service import RPCError
 from hookkeeper import logs
 from cli.operators.startup import connect, open_metrics, read_settings
-
-pytestmark = pytest.mark.processes
 
 async def main():
     settings = read_settings()
