@@ -5,13 +5,13 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from gettext import NullTranslations
 from math import ceil
 from typing import Any
 from urllib.parse import urlencode
 
-from fastapi import Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.routing import iter_route_contexts
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -221,10 +221,13 @@ def back_to(request: Request) -> str | None:
 
 def _is_open_to_get(request: Request, path: str) -> bool:
     """Return whether there is something to open at a path of ours."""
-    return any(
-        "GET" in (context.methods or ()) and context.path_regex.fullmatch(path)
-        for context in iter_route_contexts(request.app.routes)
-    )
+    return any(pattern.fullmatch(path) for pattern in _open_to_get(request.app))
+
+
+@lru_cache(maxsize=1)
+def _open_to_get(app: FastAPI) -> list[re.Pattern[str]]:
+    """Return the paths of all routes that take GET: hundreds, which stay as they are. A process has one app."""
+    return [context.path_regex for context in iter_route_contexts(app.routes) if "GET" in (context.methods or ())]
 
 
 def with_query(request: Request, path: str) -> str:
