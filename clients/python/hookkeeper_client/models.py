@@ -472,6 +472,31 @@ class HttpCall(TypedDict, total=False):
     body: str | None
 
 
+class IssueView(Model):
+    """Deliveries of one webhook that fail for the same reason."""
+
+    tenant: str
+    webhook_id: str
+    webhook_name: str | None
+    webhook_status: Literal["new", "healthy", "slow", "degraded", "failing", "paused", "disabled"] | None
+    error: str | None = None
+    status_code: int | None = None
+    text: str | None = None
+    failed: int | None = None
+    retrying: int | None = None
+    held: int | None = None
+    left_out: int | None = None
+    since: datetime | None
+    latest_at: datetime | None
+    next_attempt_at: datetime | None = None
+    error_text: str | None
+    remedy: str | None
+
+
+class IssueList(Model):
+    items: list[IssueView]
+
+
 class LatencyPercentiles(Model):
     """Milliseconds of attempts, failed ones included."""
 

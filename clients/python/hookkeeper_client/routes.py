@@ -339,6 +339,12 @@ class Routes:
     ) -> models.StatisticsView:
         """Count events, deliveries and attempts, by tenant, webhook, channel or event type, and over time."""
 
+    @route("GET", "/v1/issues")
+    def list_issues(
+        self, *, state: Literal["open", "acknowledged", "closed"] | None = None, tenant: str | None = None
+    ) -> models.IssueList:
+        """List what fails or waits, grouped by webhook and error, each with its cause and what usually helps."""
+
     @route("POST", "/v1/tenants")
     def create_tenant(self, **body: Unpack[models.NewTenant]) -> models.TenantView:
         """Describe a tenant."""
