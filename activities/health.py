@@ -143,7 +143,6 @@ class HealthRecorder:
             at,
             at + timedelta(seconds=throttle) if throttle else None,
             slow=slow,
-            duration_ms=outcome.duration_ms,
             url=before.url if before else None,
             target=target,
             status_code=outcome.status_code,

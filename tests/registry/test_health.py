@@ -434,6 +434,16 @@ async def test_a_webhook_is_slow_until_a_later_request_is_quick(store: Store, ma
     assert (webhook.slow_ms, health_status(webhook, NOW)) == (None, "healthy")
 
 
+async def test_a_webhook_that_timed_out_is_healthy_when_it_answers(store: Store, make_webhook: Make) -> None:
+    """Not slow: that is said of requests that succeed. No later request may come to show that they are quick."""
+    await store.webhooks.add(make_webhook())
+    await recorded(store, after(SECOND, "succeeded", slow=True, duration_ms=2500.0))
+    webhook = await recorded(store, after(2 * SECOND, "timed_out", slow=True, duration_ms=15_000.0))
+    assert (webhook.slow_at, health_status(webhook, NOW)) == (NOW + 2 * SECOND, "degraded")
+    webhook = await recorded(store, after(3 * SECOND, "succeeded", duration_ms=20.0))
+    assert health_status(webhook, NOW) == "healthy"
+
+
 FAILING = {"webhook": Failure(since=NOW, failures=3, at=NOW)}
 
 

@@ -300,8 +300,9 @@ def _note_failure(webhook: Webhook, result: AttemptResult, defaults: HealthDefau
     webhook.url_failures = (webhook.url_failures or 0) + 1
     webhook.timeouts = (webhook.timeouts or 0) + 1 if result.answer == "timed_out" else None
     webhook.url_failing_since = webhook.url_failing_since or result.at
+    webhook.slow_ms = None
     if result.slow:
-        webhook.slow_at, webhook.slow_ms = result.at, result.duration_ms
+        webhook.slow_at = result.at
     if result.throttled_until:
         webhook.throttled_until = max(webhook.throttled_until or result.throttled_until, result.throttled_until)
 
