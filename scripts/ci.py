@@ -36,10 +36,10 @@ class Run:
 
     def tests(self, name: str, *command: str) -> None:
         """Run a command that runs pytest, and each case that fails once more."""
-        before = self._failed_cases()
+        (self.folder / FAILED_CASES).unlink(missing_ok=True)  # that of an earlier run
         if self._run(name, command) == 0:
             return
-        cases = sorted(self._failed_cases() - before)
+        cases = self._failed_cases()
         if not TESTS_FAILED.search(self._log(name).read_text(errors="replace")):
             cases = []
         if not cases or len(cases) + len(self.unstable) > MAX_UNSTABLE:
@@ -83,9 +83,9 @@ class Run:
     def _log(self, name: str) -> Path:
         return self.folder / "build/ci" / f"{name}.log"
 
-    def _failed_cases(self) -> set[str]:
+    def _failed_cases(self) -> list[str]:
         file = self.folder / FAILED_CASES
-        return set(json.loads(file.read_text())) if file.exists() else set()
+        return sorted(json.loads(file.read_text())) if file.exists() else []
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 LIST = ROOT / "docs/internals/promises.md"
 HEAD = """# Promises, and the cases that hold them
 
-Each case goes through real parts, and `make test` runs it ([decision 67](decisions/0067-two-tiers-of-tests.md)).
+`make test` runs each of them ([decision 67](decisions/0067-two-tiers-of-tests.md)).
 `python -m scripts.promises` writes this page from the markers of the tests.
 """
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from drills.event_loops.monitor import LoopMonitor, SlowStep
 
 LIMIT_MS = 250
-"""On a busy processor a step takes more CPU time too: the JSON of an event of 4.5 MB took 114 ms. What a tenant could
-hold the loop with takes seconds in the tests that try it."""
+"""On a busy processor a step takes more CPU time too: the JSON of an event of 4.5 MB took 114 ms."""
 HELD = "event loop blocked for"
 """The log line of a process for each step that blocked its loop for longer."""
 

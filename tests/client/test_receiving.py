@@ -45,6 +45,7 @@ def test_a_signature_of_any_of_the_keys_is_accepted() -> None:
     verify(SECRET, BODY, signed() | {"webhook-signature": both})
 
 
+@pytest.mark.promise("docs/receivers.md")
 @pytest.mark.parametrize(
     ("more", "seconds", "changes"),
     [
@@ -136,6 +137,7 @@ def test_an_async_function_is_no_handler() -> None:
         Receiver(SECRET).on("*")(handler)
 
 
+@pytest.mark.promise("docs/receivers.md")
 def test_a_duplicate_is_handled_once() -> None:
     put = list[Event[Any]]()
     receiver = Receiver(SECRET, put=put.append)

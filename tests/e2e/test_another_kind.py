@@ -42,6 +42,7 @@ async def command(dev: processes.Dev, *args: str) -> str:
     return done.out
 
 
+@pytest.mark.promise("docs/targets.md")
 async def test_api_keeps_the_target_and_masks_its_secret(dev: processes.Dev, path: str) -> None:
     webhook = await made(dev, {"path": path, "password": "secret-word"})
     url = f"/v1/webhooks/{webhook['id']}"
@@ -88,6 +89,7 @@ async def test_form_has_the_target_and_a_preview(dev: processes.Dev, path: str) 
         assert (edit["files.0.path"], edit["files.0.line"]) == (path, fields["files.0.line"])
 
 
+@pytest.mark.promise("docs/targets.md")
 async def test_a_failure_is_retried_and_seen_everywhere(dev: processes.Dev, path: str) -> None:
     """Timeline: the folder is missing for two attempts; it is made; the delivery is retried by hand."""
     webhook = await made(dev, {"path": path, "line": "{{ event.data.order }}"})

@@ -68,6 +68,7 @@ async def all_continue(dev: processes.Dev, before: list[str], accepted: list[str
         assert (await dev.until(event_id, "acme"))["status"] == "succeeded"
 
 
+@pytest.mark.promise("docs/backup.md")
 async def test_what_was_accepted_before_the_backup_is_delivered_after_its_restore(
     tmp_path: Path, inbox: Receiver
 ) -> None:
@@ -150,6 +151,7 @@ async def test_a_damaged_database_is_named_and_leaves_no_copy(tmp_path: Path, na
     assert not [*(tmp_path / "copies").iterdir()]
 
 
+@pytest.mark.promise("docs/backup.md")
 async def test_a_backup_overwrites_nothing_and_needs_data(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     missing = await processes.hookkeeper("backup", "new", cwd=tmp_path)

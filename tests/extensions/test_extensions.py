@@ -36,6 +36,7 @@ async def delivers(instance: Instance, inbox: Receiver) -> None:
         assert (await instance.until_final(sent["id"]))["status"] == "succeeded"
 
 
+@pytest.mark.promise("docs/extensions.md")
 @pytest.mark.parametrize("name", PATHS)
 async def test_api_worker_and_pages_work_without_an_extension(
     name: str, temporal: Client, tmp_path: Path, inbox: Receiver, monkeypatch: pytest.MonkeyPatch
@@ -97,6 +98,7 @@ EXTENSION = Extension(routers=(router,))
 """
 
 
+@pytest.mark.promise("docs/extensions.md")
 async def test_a_package_adds_a_route(temporal: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "greeting_extension.py").write_text(ANOTHER)
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,11 +1,12 @@
 """What CI does with a case that fails: one second run, alone."""
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from scripts.ci import MAX_UNSTABLE, Run
+from scripts.ci import MAX_UNSTABLE, ROOT, Run
 
 CASES = """
 from pathlib import Path
@@ -79,3 +80,24 @@ def test_tests_that_did_not_all_run_fail_the_run(tmp_path: Path, code: int) -> N
 def test_without_a_failure_nothing_runs_twice(tmp_path: Path) -> None:
     code, run = run_ci(tmp_path)
     assert (code, list(run.times)) == (0, ["test"])
+
+
+def test_a_case_that_had_failed_before_counts_too(tmp_path: Path) -> None:
+    """Timeline: a case fails in a run by hand; in that of CI it fails again, beside one that is unstable."""
+    run_ci(tmp_path, broken=1)
+    code, run = run_ci(tmp_path, unstable=1, broken=1)
+    assert (code, run.failed) == (1, ["test_cases.py::test_broken[0]"])
+
+
+@pytest.mark.parametrize("target", ["test", "test-rest", "test-alone"])
+@pytest.mark.parametrize(("code", "passes"), [(0, True), (5, True), (1, False), (2, False), (3, False), (139, False)])
+def test_the_makefile_passes_on_how_pytest_ended(tmp_path: Path, target: str, code: int, passes: bool) -> None:
+    """Otherwise a run in which pytest itself failed looks like one in which cases did. 5: no case was selected."""
+    (tmp_path / "python").write_text(f"#!/bin/sh\nexit {code}\n")
+    (tmp_path / "python").chmod(0o755)
+    made = subprocess.run(
+        ["make", "-f", str(ROOT / "Makefile"), f"BIN={tmp_path}", "DEV=", target],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (made.returncode == 0) is passes
+    assert passes or f"Error {code}" in made.stderr

@@ -5,19 +5,13 @@ from pathlib import Path
 from scripts.promises import LIST, ROOT, page, promises
 
 NOT_HELD_HERE = {
-    "agents.md": "tests/extensions/mcp, whose cases are pure",
-    "backup.md": "tests/e2e/test_backup.py: make test-all",
     "comparison.md": "says what others do",
-    "convoy.md": "tests/extensions/importing, whose cases are pure",
-    "extensions.md": "tests/extensions/test_extensions.py, whose cases are pure",
     "glossary.md": "has words only",
     "index.md": "leads to the other pages",
     "kubernetes.md": "tests/more/test_helm_chart.py: make test-all",
     "performance.md": "has figures only",
-    "receivers.md": "tests/client and tests/more/test_examples.py",
     "scaling.md": "has figures only",
     "settings.md": "tests/test_settings.py, whose cases are pure",
-    "targets.md": "tests/targets, whose cases are pure",
     "troubleshooting.md": "tests/test_causes.py, whose cases are pure",
     "typescript.md": "tests/more/test_typescript.py: make test-all",
 }

@@ -441,6 +441,7 @@ async def test_a_source_that_answers_otherwise_is_an_error_that_names_the_place(
         assert (code, "is no answer of Svix: check --url" in err) == (1, True)
 
 
+@pytest.mark.promise("docs/convoy.md")
 async def test_a_project_of_convoy_is_copied_and_receivers_verify_with_the_old_secret(
     own_instance: Instance, inbox: Receiver, tmp_path: Path
 ) -> None:

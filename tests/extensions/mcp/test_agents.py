@@ -28,6 +28,7 @@ async def refused(client: "Client", tool: str, **arguments: Any) -> str:
     return result.content[0].text  # type: ignore[union-attr]
 
 
+@pytest.mark.promise("docs/agents.md")
 async def test_an_agent_finds_explains_and_repairs_a_failure(instance: Instance, inbox: Receiver) -> None:
     """Timeline: a webhook refuses an event; the agent finds it, learns why, and after a correction retries it."""
     inbox.answers.append(Answer(500, "out of stock"))
@@ -122,6 +123,7 @@ async def test_a_key_that_may_only_read_has_only_tools_that_read(instance: Insta
     assert shown.json()["paused_at"] is None
 
 
+@pytest.mark.promise("docs/agents.md")
 async def test_a_tenants_agent_reaches_no_other_tenant(instance: Instance) -> None:
     key = await make_key(instance, f"{instance.tenant}-b")
     hook = await instance.webhook("https://acme.example/hook")
